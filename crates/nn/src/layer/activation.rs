@@ -1,0 +1,80 @@
+//! Functions of each value alone, and softmax over classes.
+
+use candle_core::{D, Result};
+use candle_nn::VarBuilder;
+
+use super::{Forward, Layer, Pure, Shaped};
+use crate::{Volume, ops};
+
+/// max(x, 0).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relu;
+
+/// tanh x.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tanh;
+
+/// 1.7159·tanh(2x/3), the squashing function of LeCun et al. (1998), appendix A.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScaledTanh;
+
+/// exp(x_k) / Σ exp(x_j) over the K classes of (N, K).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Softmax;
+
+impl Layer for Relu {
+    fn kind(&self) -> String {
+        "ReLU".into()
+    }
+
+    fn output(&self, input: &Volume) -> Shaped {
+        Ok(*input)
+    }
+
+    fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
+        Ok(Box::new(Pure(ops::relu)))
+    }
+}
+
+impl Layer for Tanh {
+    fn kind(&self) -> String {
+        "tanh".into()
+    }
+
+    fn output(&self, input: &Volume) -> Shaped {
+        Ok(*input)
+    }
+
+    fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
+        Ok(Box::new(Pure(candle_core::Tensor::tanh)))
+    }
+}
+
+impl Layer for ScaledTanh {
+    fn kind(&self) -> String {
+        "1.7159·tanh(2x/3)".into()
+    }
+
+    fn output(&self, input: &Volume) -> Shaped {
+        Ok(*input)
+    }
+
+    fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
+        Ok(Box::new(Pure(ops::scaled_tanh)))
+    }
+}
+
+impl Layer for Softmax {
+    fn kind(&self) -> String {
+        "softmax".into()
+    }
+
+    fn output(&self, input: &Volume) -> Shaped {
+        input.expect_vector().map(Volume::Vector)
+    }
+
+    fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
+        // candle's fused `softmax_last_dim` has no gradient.
+        Ok(Box::new(Pure(|x: &_| candle_nn::ops::softmax(x, D::Minus1))))
+    }
+}

@@ -1,0 +1,132 @@
+//! The layers that a list is made of. One file a family; a new layer is a new file, or lives in its model's crate.
+//!
+//! A [`Layer`] is a description: it holds no weights, knows how a volume passes through it and what that costs, and
+//! builds its working form, a [`Forward`], from named weights.
+
+mod activation;
+mod conv;
+mod dropout;
+mod flatten;
+mod linear;
+mod lrn;
+mod norm;
+mod pool;
+mod residual;
+mod upsample;
+
+use std::any::Any;
+use std::fmt;
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+
+pub use activation::{Relu, ScaledTanh, Softmax, Tanh};
+pub use conv::{Conv2d, conv};
+pub use dropout::Dropout;
+pub use flatten::Flatten;
+pub use linear::{Linear, linear};
+pub use lrn::Lrn;
+pub use norm::{BatchNorm, Statistics, batch_norm};
+pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d, avg_pool, max_pool};
+pub use residual::{Residual, residual};
+pub use upsample::{Upsample, UpsampleMode};
+
+use crate::stack::Pass;
+use crate::{ParameterKind, Volume};
+
+/// What a layer costs for one image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Trainable numbers.
+    pub parameters: u64,
+    /// Multiply-adds of a forward pass; biases and comparisons are not counted.
+    pub macs: u64,
+    /// Connections as LeCun et al. (1998) count them: for each output one a multiplication or addend, bias included.
+    pub connections: u64,
+}
+
+/// The volume after a layer, or the reason why the layer cannot take what comes before it.
+pub type Shaped = std::result::Result<Volume, String>;
+
+/// How a layer's window slides over its input, `[rows, columns]`; it decides the receptive field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sliding {
+    /// Pixels that the window spans (dilation counted).
+    pub extent: [usize; 2],
+    /// Pixels from one window to the next.
+    pub stride: [usize; 2],
+    /// Rows and columns at the far end that no window reaches.
+    pub unused: [usize; 2],
+}
+
+/// How far into its input one output of a layer sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The value at its own place.
+    Point,
+    /// A window.
+    Window(Sliding),
+    /// Everything.
+    All,
+}
+
+/// A layer's description.
+pub trait Layer: Any + fmt::Debug + Send + Sync {
+    /// What it is, with its numbers: `conv 5×5`.
+    fn kind(&self) -> String;
+
+    /// The volume that it makes of `input`, or the reason why it cannot take it.
+    fn output(&self, input: &Volume) -> Shaped;
+
+    /// What it costs on an input that [`Self::output`] accepts.
+    fn cost(&self, _input: &Volume) -> Cost {
+        Cost::default()
+    }
+
+    /// How far into its input one output sees, on an input that [`Self::output`] accepts.
+    fn reach(&self, _input: &Volume) -> Reach {
+        Reach::Point
+    }
+
+    /// The lists inside this layer, for tables: a residual block has two.
+    fn inner(&self) -> Vec<&crate::Sequence> {
+        Vec::new()
+    }
+
+    /// The working form, with the weights that `weights` has under this layer's name.
+    fn build(&self, input: &Volume, weights: VarBuilder) -> Result<Box<dyn Forward>>;
+}
+
+/// A layer with its weights.
+pub trait Forward: Send + Sync {
+    /// (N, …) to (N, …), as the description's `output` says.
+    fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor>;
+
+    /// Its tensors: the last part of each name, the tensor, and what it is for.
+    fn tensors(&self) -> Vec<(String, &Tensor, ParameterKind)> {
+        Vec::new()
+    }
+}
+
+/// A layer without weights and without a state: a function on tensors.
+pub(crate) struct Pure<F>(pub F);
+
+impl<F: Fn(&Tensor) -> Result<Tensor> + Send + Sync> Forward for Pure<F> {
+    fn forward(&self, input: &Tensor, _pass: &Pass) -> Result<Tensor> {
+        (self.0)(input)
+    }
+}
+
+/// `3×3`, or `3×5` for rows and columns that differ.
+pub(crate) fn by([rows, columns]: [usize; 2]) -> String {
+    format!("{rows}×{columns}")
+}
+
+/// `, NAME A` or `, NAME A×B`, and nothing where the value is the usual one.
+pub(crate) fn unless(usual: usize, name: &str, [rows, columns]: [usize; 2]) -> String {
+    match (rows, columns) {
+        (r, c) if r == usual && c == usual => String::new(),
+        (r, c) if r == c => format!(", {name} {r}"),
+        _ => format!(", {name} {rows}×{columns}"),
+    }
+}

@@ -1,0 +1,187 @@
+//! A network: the list of layers with its weights.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use candle_core::{ModuleT, Result, Tensor};
+use candle_nn::VarBuilder;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::layer::Forward;
+use crate::{Error, Layers, Parameter, ParameterKind, Sequence, Volume};
+
+/// What one forward pass carries along.
+pub struct Pass<'a> {
+    dropout: Option<&'a DropoutSource>,
+    /// Names of the layers whose outputs are wanted, with what has been found.
+    taps: RefCell<Vec<(&'a str, Option<Tensor>)>>,
+    /// The names of the blocks that the pass is inside of, each with a dot behind.
+    prefix: RefCell<String>,
+}
+
+impl<'a> Pass<'a> {
+    fn new(dropout: Option<&'a DropoutSource>, taps: &[&'a str]) -> Self {
+        Self { dropout, taps: RefCell::new(taps.iter().map(|&name| (name, None)).collect()), prefix: RefCell::default() }
+    }
+
+    /// Whether this is a pass in training.
+    pub fn is_training(&self) -> bool {
+        self.dropout.is_some()
+    }
+
+    /// In training, the generator of the next dropout mask.
+    pub fn dropout(&self) -> Option<ChaCha8Rng> {
+        self.dropout.map(DropoutSource::next)
+    }
+
+    /// Keeps an output if it is wanted: by its layer's name, or by a prefix such as `layer1`, whose last layer counts.
+    fn keep(&self, name: &str, output: &Tensor) {
+        for (tap, found) in self.taps.borrow_mut().iter_mut() {
+            if name == *tap || name.strip_prefix(*tap).is_some_and(|rest| rest.starts_with('.')) {
+                *found = Some(output.clone());
+            }
+        }
+    }
+}
+
+/// Where the generators of dropout stand; a checkpoint keeps it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DropoutState {
+    /// The seed of the run.
+    pub seed: u64,
+    /// Masks drawn so far.
+    pub drawn: u64,
+}
+
+#[derive(Default)]
+struct DropoutSource {
+    seed: AtomicU64,
+    drawn: AtomicU64,
+}
+
+impl DropoutSource {
+    fn next(&self) -> ChaCha8Rng {
+        let mut generator = ChaCha8Rng::seed_from_u64(self.seed.load(Ordering::Relaxed));
+        generator.set_stream(self.drawn.fetch_add(1, Ordering::Relaxed));
+        generator
+    }
+}
+
+/// A network: named layers with their weights, (N, C, H, W) to (N, K) or to maps.
+///
+/// It is candle's [`ModuleT`]: `forward_t(images, true)` is a pass in training. [`Stack::forward`] is one in evaluation.
+/// (candle gives every `Module` a `forward_t` that ignores `train`, so a network with dropout or batch norm cannot be both.)
+pub struct Stack {
+    names: Vec<String>,
+    layers: Vec<Box<dyn Forward>>,
+    input: Volume,
+    dropout: DropoutSource,
+}
+
+impl Stack {
+    pub(crate) fn build(layers: &Layers, weights: VarBuilder) -> crate::Result<Self> {
+        let input = Volume::maps(layers.input());
+        layers.sequence().volumes(&input)?;
+        Ok(Self::from_sequence(layers.sequence(), &input, weights)?)
+    }
+
+    /// A stack of a list inside a block; the list's shapes have been checked.
+    pub(crate) fn from_sequence(sequence: &Sequence, input: &Volume, weights: VarBuilder) -> Result<Self> {
+        let mut volume = *input;
+        let mut stack = Self { names: Vec::new(), layers: Vec::new(), input: *input, dropout: DropoutSource::default() };
+        for (name, layer) in sequence.iter() {
+            stack.layers.push(layer.build(&volume, weights.pp(name))?);
+            stack.names.push(name.to_owned());
+            volume = layer.output(&volume).map_err(candle_core::Error::msg)?;
+        }
+        Ok(stack)
+    }
+
+    /// The names of the layers, in order.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// (N, C, H, W) to the network's output, in evaluation: no dropout, the stored statistics.
+    ///
+    /// # Errors
+    /// When the images do not have the network's channels, or a size that a layer cannot take; the layer is named.
+    pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
+        self.forward_t(images, false)
+    }
+
+    /// The outputs of the named layers for `images` (N, C, H, W), in the order of `names`; the pass is one in evaluation.
+    ///
+    /// A name is that of a layer, of a layer inside a residual block (`layer1.0.conv1`), or what several names begin with
+    /// (`layer1`): then the last of them is meant.
+    ///
+    /// # Errors
+    /// When there is no such layer, or the images do not fit.
+    pub fn forward_taps(&self, images: &Tensor, names: &[&str]) -> crate::Result<Vec<Tensor>> {
+        let pass = Pass::new(None, names);
+        self.check(images)?;
+        self.run(images, &pass)?;
+        let unknown = |name: &str| Error::UnknownLayer { name: name.to_owned(), known: self.names.join(", ") };
+        pass.taps.into_inner().into_iter().map(|(name, found)| found.ok_or_else(|| unknown(name))).collect()
+    }
+
+    /// All tensors with their full names, in the order of the list.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let of_layer = |(depth, layer): (usize, &dyn Forward)| -> Vec<Parameter> {
+            let name = |leaf| format!("{}.{leaf}", self.names[depth]);
+            layer
+                .tensors()
+                .into_iter()
+                .map(|(leaf, tensor, kind)| Parameter { name: name(leaf), tensor: tensor.clone(), kind, depth })
+                .collect()
+        };
+        self.layers.iter().map(Box::as_ref).enumerate().flat_map(of_layer).collect()
+    }
+
+    /// Where the generators of dropout stand.
+    pub fn dropout_state(&self) -> DropoutState {
+        DropoutState { seed: self.dropout.seed.load(Ordering::Relaxed), drawn: self.dropout.drawn.load(Ordering::Relaxed) }
+    }
+
+    /// Sets the generators of dropout: to a new seed, or to where a checkpoint left them.
+    pub fn set_dropout_state(&self, state: DropoutState) {
+        self.dropout.seed.store(state.seed, Ordering::Relaxed);
+        self.dropout.drawn.store(state.drawn, Ordering::Relaxed);
+    }
+
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (String, &Tensor, ParameterKind)> {
+        self.names.iter().zip(&self.layers).flat_map(|(name, layer)| {
+            layer.tensors().into_iter().map(move |(leaf, tensor, kind)| (format!("{name}.{leaf}"), tensor, kind))
+        })
+    }
+
+    pub(crate) fn run(&self, input: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let outside = pass.prefix.borrow().len();
+        let mut output = input.clone();
+        for (name, layer) in self.names.iter().zip(&self.layers) {
+            pass.prefix.borrow_mut().push_str(name);
+            let full = pass.prefix.borrow().clone();
+            pass.prefix.borrow_mut().push('.');
+            output = layer.forward(&output, pass).map_err(|error| error.context(format!("in layer `{full}`")))?;
+            pass.keep(&full, &output);
+            pass.prefix.borrow_mut().truncate(outside);
+        }
+        Ok(output)
+    }
+
+    fn check(&self, images: &Tensor) -> Result<()> {
+        let channels = self.input.channels();
+        match images.dims() {
+            [_, c, _, _] if *c == channels => Ok(()),
+            given => candle_core::bail!("the network takes images (N, {channels}, H, W), given {given:?}"),
+        }
+    }
+}
+
+impl ModuleT for Stack {
+    fn forward_t(&self, images: &Tensor, train: bool) -> Result<Tensor> {
+        self.check(images)?;
+        self.run(images, &Pass::new(train.then_some(&self.dropout), &[]))
+    }
+}

@@ -1,0 +1,224 @@
+//! The table of a network: a row a layer, as the papers print it.
+
+use std::fmt;
+
+use crate::layer::{Layer, Reach};
+use crate::{Layers, Result, Sequence, Volume};
+
+/// One layer of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The layer's name.
+    pub name: String,
+    /// What it is.
+    pub kind: String,
+    /// The volume after it.
+    pub output: Volume,
+    /// Trainable numbers.
+    pub parameters: u64,
+    /// Multiply-adds for one image.
+    pub macs: u64,
+    /// Connections as LeCun et al. (1998) count them, where the network counts them.
+    pub connections: Option<u64>,
+    /// The side of the square of the input that one output sees (the longer side if it is no square).
+    pub receptive_field: usize,
+    /// Rows and columns of the layer's input that its stride leaves unused.
+    pub unused: [usize; 2],
+}
+
+/// A network's layers with their sizes and costs for one image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    /// `[C, H, W]` of the image.
+    pub input: [usize; 3],
+    /// A row a layer; the layers of a residual block stand before the row of its addition.
+    pub rows: Vec<Row>,
+}
+
+impl Table {
+    pub(crate) fn new(layers: &Layers) -> Result<Self> {
+        let mut rows = Vec::new();
+        let input = Volume::maps(layers.input());
+        walk(layers.sequence(), "", &input, Field::start(layers.input()), &mut rows)?;
+        if !layers.counts_connections() {
+            rows.iter_mut().for_each(|row| row.connections = None);
+        }
+        Ok(Self { input: layers.input(), rows })
+    }
+
+    /// Trainable numbers in all.
+    pub fn parameters(&self) -> u64 {
+        self.rows.iter().map(|row| row.parameters).sum()
+    }
+
+    /// Multiply-adds in all for one image.
+    pub fn macs(&self) -> u64 {
+        self.rows.iter().map(|row| row.macs).sum()
+    }
+
+    /// Connections in all, where the network counts them.
+    pub fn connections(&self) -> Option<u64> {
+        self.rows.iter().map(|row| row.connections).sum()
+    }
+}
+
+/// What one output sees of the image, `[rows, columns]`.
+#[derive(Clone, Copy)]
+struct Field {
+    /// The image.
+    image: [usize; 2],
+    /// Pixels seen.
+    seen: [usize; 2],
+    /// Pixels of the image from one output to the next.
+    step: [usize; 2],
+}
+
+impl Field {
+    fn start([_, height, width]: [usize; 3]) -> Self {
+        Self { image: [height, width], seen: [1; 2], step: [1; 2] }
+    }
+
+    /// After a layer: every window adds (extent - 1) steps, every stride lengthens the step.
+    fn through(self, reach: Reach) -> Self {
+        match reach {
+            Reach::Point => self,
+            Reach::All => Self { seen: self.image, ..self },
+            Reach::Window(sliding) => Self {
+                seen: [0, 1].map(|axis| self.seen[axis] + (sliding.extent[axis] - 1) * self.step[axis]),
+                step: [0, 1].map(|axis| self.step[axis] * sliding.stride[axis]),
+                ..self
+            },
+        }
+    }
+
+    fn larger(self, other: Self) -> Self {
+        Self { seen: [0, 1].map(|axis| self.seen[axis].max(other.seen[axis])), ..self }
+    }
+}
+
+fn walk(sequence: &Sequence, prefix: &str, input: &Volume, mut field: Field, rows: &mut Vec<Row>) -> Result<Field> {
+    let mut volume = *input;
+    for ((name, layer), output) in sequence.iter().zip(sequence.volumes(input)?) {
+        let name = format!("{prefix}{name}");
+        let reach = layer.reach(&volume);
+        let inner = layer.inner();
+        if !inner.is_empty() {
+            let before = field;
+            for branch in inner {
+                let after = walk(branch, &format!("{name}."), &volume, before, rows)?;
+                field = after.larger(field);
+            }
+        }
+        field = field.through(reach);
+        rows.push(row(name, layer, &volume, output, reach, field));
+        volume = output;
+    }
+    Ok(field)
+}
+
+fn row(name: String, layer: &dyn Layer, input: &Volume, output: Volume, reach: Reach, field: Field) -> Row {
+    let cost = layer.cost(input);
+    Row {
+        name,
+        kind: layer.kind(),
+        output,
+        parameters: cost.parameters,
+        macs: cost.macs,
+        connections: Some(cost.connections),
+        receptive_field: field.seen[0].max(field.seen[1]),
+        unused: match reach {
+            Reach::Window(sliding) => sliding.unused,
+            Reach::Point | Reach::All => [0; 2],
+        },
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let longest = |text: fn(&Row) -> &str, least: usize| self.rows.iter().map(|row| text(row).chars().count()).max().unwrap_or(0).max(least);
+        let (name, kind) = (longest(|row| &row.name, 5), longest(|row| &row.kind, 5));
+        let mut line = |layer: &str, what: &str, numbers: [&str; 4], connections: Option<String>, note: &str| {
+            let [output, parameters, macs, seen] = numbers;
+            let connections = connections.map_or(String::new(), |count| format!("  {count:>11}"));
+            let text = format!("{layer:name$}  {what:kind$}  {output:>11}  {parameters:>11}  {macs:>14}{connections}  {seen:>4}{note}");
+            writeln!(f, "{}", text.trim_end())
+        };
+        let counting = self.connections();
+        line("layer", "what", ["output", "parameters", "multiply-adds", "sees"], counting.map(|_| "connections".into()), "")?;
+        let input = Volume::maps(self.input).to_string();
+        line("", "input", [&input, "", "", ""], counting.map(|_| String::new()), "")?;
+        for row in &self.rows {
+            let note = match row.unused {
+                [0, 0] => String::new(),
+                [rows, columns] => format!("  (the stride leaves {rows} rows and {columns} columns unused)"),
+            };
+            let numbers = [row.output.to_string(), thousands(row.parameters), thousands(row.macs), row.receptive_field.to_string()];
+            line(&row.name, &row.kind, numbers.each_ref().map(String::as_str), row.connections.map(thousands), &note)?;
+        }
+        line("total", "", ["", &thousands(self.parameters()), &thousands(self.macs()), ""], counting.map(thousands), "")
+    }
+}
+
+/// 61706 as `61,706`.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::{Conv2d, Flatten, Relu, batch_norm, conv, linear, max_pool, Residual};
+
+    #[test]
+    fn lenet_sees_32_pixels() -> Result<()> {
+        let table = Layers::new([1, 32, 32])
+            .then("c1", conv(6, 5))
+            .then("s2", max_pool(2))
+            .then("c3", conv(16, 5))
+            .then("s4", max_pool(2))
+            .then("flatten", Flatten)
+            .then("f5", linear(120))
+            .table()?;
+        let seen: Vec<usize> = table.rows.iter().map(|row| row.receptive_field).collect();
+        assert_eq!(seen, [5, 6, 14, 16, 16, 32]);
+        assert_eq!(table.parameters(), 156 + 2416 + 48_120);
+        assert_eq!(table.rows[0].macs, 150 * 28 * 28);
+        Ok(())
+    }
+
+    #[test]
+    fn a_block_lists_its_layers_and_sees_the_wider_branch() -> Result<()> {
+        let body = Sequence::new()
+            .then("conv1", Conv2d { stride: [2; 2], padding: [1; 2], ..conv(8, 3) })
+            .then("bn1", batch_norm())
+            .then("relu", Relu)
+            .then("conv2", Conv2d { padding: [1; 2], ..conv(8, 3) });
+        let shortcut = Sequence::new().then("downsample.0", Conv2d { stride: [2; 2], ..conv(8, 1) });
+        let table = Layers::new([4, 16, 16]).then("layer1.0", Residual { body, shortcut }).table()?;
+        let names: Vec<&str> = table.rows.iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(names, ["layer1.0.conv1", "layer1.0.bn1", "layer1.0.relu", "layer1.0.conv2", "layer1.0.downsample.0", "layer1.0"]);
+        assert_eq!(table.rows[5].receptive_field, 7);
+        assert_eq!(table.rows[5].output, Volume::maps([8, 8, 8]));
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_stride_leaves_is_said() -> Result<()> {
+        let text = Layers::new([1, 9, 9]).then("conv", Conv2d { stride: [4; 2], ..conv(1, 3) }).table()?.to_string();
+        assert!(text.contains("2 rows and 2 columns unused"), "{text}");
+        Ok(())
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!([0, 999, 1000, 61_706, 138_357_544].map(thousands), ["0", "999", "1,000", "61,706", "138,357,544"]);
+    }
+}
