@@ -1,0 +1,188 @@
+//! From what a user writes to a checked file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::Preprocess;
+use serde::de::DeserializeOwned;
+
+use crate::folder::{self, MANIFEST};
+use crate::near::near;
+use crate::{Entry, Error, Header, Manifest, Result, check_header, verify};
+
+/// A folder of weights and its manifest.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    folder: PathBuf,
+    manifest: Manifest,
+}
+
+/// Where weights were found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// By their name, or by the path of a file that the manifest knows.
+    Registry,
+    /// In the folder of a training run.
+    Run,
+    /// In a file that the manifest does not know.
+    File,
+}
+
+/// Weights that were found and checked, with what is known of them: from the manifest, or else from the file itself.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The safetensors file.
+    pub path: PathBuf,
+    /// The model that they are for.
+    pub model: Option<String>,
+    /// The names of the K classes, in the order of the outputs.
+    pub classes: Option<Vec<String>>,
+    /// The way from a picture to the model's input.
+    pub preprocessing: Option<Preprocess>,
+    /// The manifest's entry.
+    pub entry: Option<Entry>,
+    /// Where they were found.
+    pub source: Source,
+}
+
+impl Resolved {
+    /// What to call them: the full name, or the path.
+    pub fn name(&self) -> String {
+        self.entry.as_ref().map_or_else(|| self.path.display().to_string(), Entry::full_name)
+    }
+}
+
+impl Registry {
+    /// The registry of this machine: the folder that the environment variable `CIRIO_WEIGHTS` names; else the nearest
+    /// `weights/` with a manifest in the current folder or above it; else beside the program or above it; else in the
+    /// checkout that the program was built from. Where there is none, a registry without entries, which still opens paths.
+    ///
+    /// # Errors
+    /// When the manifest found cannot be read or is wrong.
+    pub fn locate() -> Result<Self> {
+        folder::locate().map_or_else(|| Ok(Self::default()), Self::open)
+    }
+
+    /// The registry in a folder.
+    ///
+    /// # Errors
+    /// When its manifest cannot be read or is wrong.
+    pub fn open(folder: impl Into<PathBuf>) -> Result<Self> {
+        let folder = folder.into();
+        Ok(Self { manifest: Manifest::load(folder.join(MANIFEST))?, folder })
+    }
+
+    /// All entries, in the order of the manifest.
+    pub fn entries(&self) -> &[Entry] {
+        &self.manifest.weights
+    }
+
+    /// The file of an entry.
+    pub fn path(&self, entry: &Entry) -> PathBuf {
+        self.folder.join(&entry.file)
+    }
+
+    /// Finds weights by what a user wrote, and checks the file: its size and hash where the manifest knows them, its
+    /// header always.
+    ///
+    /// `spec` is a full name (`lenet5/fashion-mnist`), a name or alias that is unique or belongs to `model`, the path of a
+    /// safetensors file, or the folder of a run. Names go before paths; `./name` is always a path. A file may be for another
+    /// model than `model`: loading it says which tensors fit.
+    ///
+    /// # Errors
+    /// When there is no such name or path, the name is ambiguous or for another model, or the file is not what it should be.
+    pub fn find(&self, model: Option<&str>, spec: &str) -> Result<Resolved> {
+        if spec.contains("://") {
+            return Err(Error::Download { address: spec.to_owned() });
+        }
+        match self.named(model, spec)? {
+            Some(entry) => self.resolve(entry, self.path(entry)),
+            None => self.at_path(model, spec),
+        }
+    }
+
+    /// The entry that a name means, if it is a name.
+    fn named(&self, model: Option<&str>, spec: &str) -> Result<Option<&Entry>> {
+        let (owner, name) = match spec.split_once('/') {
+            Some((owner, name)) => (Some(owner), name),
+            None => (None, spec),
+        };
+        let named = |entry: &&Entry| owner.is_none_or(|owner| owner == entry.model) && entry.names().any(|known| known == name);
+        let all: Vec<&Entry> = self.entries().iter().filter(named).collect();
+        let fitting: Vec<&Entry> = all.iter().copied().filter(|entry| model.is_none_or(|model| model == entry.model)).collect();
+        match (fitting.as_slice(), all.as_slice()) {
+            ([entry], _) => Ok(Some(entry)),
+            ([], [other]) => {
+                let asked = model.unwrap_or_default().to_owned();
+                Err(Error::OtherModel { name: other.full_name(), theirs: other.model.clone(), asked })
+            }
+            ([], []) => Ok(None),
+            ([], _) => Err(self.unknown(model, spec)),
+            (several, _) => {
+                Err(Error::Ambiguous { name: spec.to_owned(), candidates: several.iter().map(|entry| entry.full_name()).collect() })
+            }
+        }
+    }
+
+    /// Weights in a file or in the folder of a run.
+    fn at_path(&self, model: Option<&str>, spec: &str) -> Result<Resolved> {
+        let path = Path::new(spec);
+        if path.is_dir() {
+            let file = ["best.safetensors", "last.safetensors"].map(|name| path.join(name)).into_iter().find(|file| file.is_file());
+            let file = file.ok_or_else(|| Error::NotARun { path: path.to_owned() })?;
+            return described(file, Source::Run);
+        }
+        if !path.exists() {
+            let clearly_a_path = path.has_root() || spec.starts_with('.') || path.extension().is_some_and(|end| end == "safetensors");
+            return Err(match clearly_a_path {
+                true => Error::NoSuchPath { path: path.to_owned() },
+                false => self.unknown(model, spec),
+            });
+        }
+        let same = |entry: &&Entry| matches!((fs::canonicalize(self.path(entry)), fs::canonicalize(path)), (Ok(a), Ok(b)) if a == b);
+        match self.entries().iter().find(same) {
+            Some(entry) => self.resolve(entry, path.to_owned()),
+            None => described(path.to_owned(), Source::File),
+        }
+    }
+
+    /// A file that the manifest knows.
+    fn resolve(&self, entry: &Entry, path: PathBuf) -> Result<Resolved> {
+        verify(&path, entry)?;
+        check_header(&path)?;
+        Ok(Resolved {
+            path,
+            model: Some(entry.model.clone()),
+            classes: Some(entry.classes.clone()),
+            preprocessing: Some(entry.preprocessing.clone()),
+            entry: Some(entry.clone()),
+            source: Source::Registry,
+        })
+    }
+
+    fn unknown(&self, model: Option<&str>, spec: &str) -> Error {
+        let full: Vec<String> = self.entries().iter().map(Entry::full_name).collect();
+        let short = self.entries().iter().flat_map(Entry::names);
+        let candidates = full.iter().map(String::as_str).filter(|_| spec.contains('/')).chain(short.filter(|_| !spec.contains('/')));
+        Error::Unknown { name: spec.to_owned(), model: model.map(str::to_owned), near: near(spec, candidates), known: full }
+    }
+}
+
+/// A file that the manifest does not know, with what its own texts say: `model`, `classes` (a JSON list of names) and
+/// `preprocess` (JSON), as training writes them.
+fn described(path: PathBuf, source: Source) -> Result<Resolved> {
+    let header = check_header(&path)?;
+    Ok(Resolved {
+        model: header.metadata.get("model").cloned(),
+        classes: json(&header, "classes", &path)?,
+        preprocessing: json(&header, "preprocess", &path)?,
+        entry: None,
+        source,
+        path,
+    })
+}
+
+fn json<T: DeserializeOwned>(header: &Header, key: &'static str, path: &Path) -> Result<Option<T>> {
+    let failed = |error: serde_json::Error| Error::Metadata { path: path.to_owned(), key, reason: error.to_string() };
+    header.metadata.get(key).map(|text| serde_json::from_str(text).map_err(failed)).transpose()
+}
