@@ -78,7 +78,7 @@ impl Registry {
     }
 
     /// The file of an entry.
-    pub fn path(&self, entry: &Entry) -> PathBuf {
+    fn path(&self, entry: &Entry) -> PathBuf {
         self.folder.join(&entry.file)
     }
 

@@ -24,6 +24,11 @@ use cirio_nn::Layers;
 use cirio_nn::init::Init;
 use cirio_nn::layer::{Conv2d, Flatten, Linear, Relu, ScaledTanh, conv, linear, max_pool};
 
+/// The tensors, so that a program needs this crate alone.
+pub use candle_core;
+/// The layers and the files of weights, so that a program needs this crate alone.
+pub use cirio_nn;
+
 pub use partial_conv::PartialConv;
 pub use rbf::Rbf;
 pub use subsample::Subsample;
