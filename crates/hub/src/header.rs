@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
@@ -45,6 +45,10 @@ pub struct TensorInfo {
 pub fn check_header(path: &Path) -> Result<Header> {
     let read = |source| Error::Read { path: path.to_owned(), source };
     let failed = |reason| Error::Header { path: path.to_owned(), reason };
+    // Asked before opening, because opening a pipe waits for its other end.
+    if !fs::metadata(path).map_err(read)?.is_file() {
+        return Err(failed("it is no regular file".to_owned()));
+    }
     let mut file = File::open(path).map_err(read)?;
     let size = file.metadata().map_err(read)?.len();
     if size < 8 {

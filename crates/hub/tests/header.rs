@@ -6,6 +6,7 @@ use std::fs;
 
 use cirio_hub::{Header, check_header};
 use common::{file, raw, small};
+use proptest::prelude::*;
 
 fn check(bytes: &[u8]) -> Result<Header, String> {
     let folder = tempfile::tempdir().unwrap();
@@ -103,5 +104,49 @@ fn every_truncation_is_refused() {
     let whole = small(3);
     for end in 0..whole.len() {
         assert!(check(&whole[..end]).is_err(), "{end} of {} bytes", whole.len());
+    }
+}
+
+#[test]
+fn a_folder_is_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = check_header(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("it is no regular file"), "{error}");
+}
+
+/// What a header says of one tensor, mostly sound; its end.
+fn part() -> impl Strategy<Value = (String, usize)> {
+    let dtype = prop::sample::select(vec![("U8", 1), ("BF16", 2), ("F32", 4), ("C64", 8), ("F33", 4)]);
+    let odd = prop::sample::select(vec!["0", "-1", "1.5", "4294967296", "18446744073709551615"]);
+    let odd = prop::option::weighted(0.1, odd);
+    (dtype, 1..3usize, odd, 0..2usize).prop_map(|((dtype, bytes), side, odd, begin)| {
+        let (begin, end) = (begin * bytes, begin * bytes + 2 * side * bytes);
+        let side = odd.map_or_else(|| side.to_string(), str::to_owned);
+        (format!(r#"{{"dtype":"{dtype}","shape":[2,{side}],"data_offsets":[{begin},{end}]}}"#), end)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    /// What passes here, the safetensors crate takes too, whatever is in the file; and nothing panics.
+    #[test]
+    fn no_laxer_than_the_safetensors_crate(
+        parts in prop::collection::vec((prop::sample::select(vec!["a", "b", "c"]), part()), 0..3),
+        more in prop::option::weighted(0.1, 1..5usize),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..2),
+    ) {
+        let length = parts.iter().map(|(_, (_, end))| *end).max().unwrap_or(0) + more.unwrap_or(0);
+        let parts: Vec<String> = parts.into_iter().map(|(name, (part, _))| format!("\"{name}\":{part}")).collect();
+        let mut bytes = file(&format!("{{{}}}", parts.join(",")), &vec![7; length]);
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Ok(header) = check(&bytes) {
+            let theirs = safetensors::SafeTensors::deserialize(&bytes);
+            prop_assert!(theirs.is_ok(), "{:?}", theirs.err());
+            prop_assert_eq!(theirs.unwrap().len(), header.tensors.len());
+        }
     }
 }
