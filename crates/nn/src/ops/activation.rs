@@ -1,0 +1,80 @@
+//! Activation functions.
+
+use candle_core::{Result, Tensor};
+
+use super::backend::{Backend, backend};
+use super::check::float;
+use super::kernels;
+
+/// max(x, 0); its derivative at 0 is 0, as in torch, and NaN stays NaN.
+///
+/// # Shapes
+/// Any, and the result has the same.
+///
+/// # Errors
+/// When x has no floating-point values.
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    float("relu", x)?;
+    if x.elem_count() == 0 {
+        return Ok(x.clone());
+    }
+    match backend(x) {
+        Backend::Kernels => kernels::unary(kernels::Relu, x.elem_count(), x, x.shape()),
+        Backend::Portable => {
+            let zeros = x.zeros_like()?;
+            x.le(&zeros)?.where_cond(&zeros, x)
+        }
+    }
+}
+
+/// 1.7159·tanh(2x/3), the squashing function of LeNet-5: f(±1) = ±1 (LeCun, Bottou, Bengio & Haffner, "Gradient-based
+/// learning applied to document recognition", 1998, appendix A).
+///
+/// # Shapes
+/// Any, and the result has the same.
+///
+/// # Errors
+/// When x has no floating-point values.
+pub fn scaled_tanh(x: &Tensor) -> Result<Tensor> {
+    float("scaled_tanh", x)?;
+    (x * (2.0 / 3.0))?.tanh()? * 1.7159
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Var};
+
+    use super::super::with_portable;
+    use super::*;
+
+    #[test]
+    fn relu_has_no_slope_at_zero_and_keeps_nan() -> Result<()> {
+        let x = Var::new(&[-1f32, 0.0, 2.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY], &Device::Cpu)?;
+        for y in [relu(&x)?, with_portable(|| relu(&x))?] {
+            let gradient = y.backward()?.get(&x).unwrap().to_vec1::<f32>()?;
+            assert_eq!(gradient, [0.0, 0.0, 1.0, 1.0, 1.0, 0.0]);
+            let y = y.to_vec1::<f32>()?;
+            assert_eq!((&y[..3], &y[4..]), ([0.0, 0.0, 2.0].as_slice(), [f32::INFINITY, 0.0].as_slice()));
+            assert!(y[3].is_nan());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_squashing_function_keeps_one() -> Result<()> {
+        let y = scaled_tanh(&Tensor::new(&[-1f64, 0.0, 1.0, 100.0], &Device::Cpu)?)?.to_vec1::<f64>()?;
+        for (y, expected) in y.iter().zip([-1.0, 0.0, 1.0, 1.7159]) {
+            assert!((y - expected).abs() < 1e-4, "{y} {expected}"); // the paper's constants have five digits
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn whole_numbers_are_refused() -> Result<()> {
+        let x = Tensor::zeros(3, DType::U8, &Device::Cpu)?;
+        let message = "relu: the input has values of type U8, expected floating-point ones";
+        assert_eq!(relu(&x).unwrap_err().to_string(), message);
+        assert!(scaled_tanh(&x).is_err());
+        Ok(())
+    }
+}

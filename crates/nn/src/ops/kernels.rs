@@ -1,0 +1,271 @@
+//! The kernels of `cirio-kernels` as operations of candle: forward on contiguous slices, backward by kernels too.
+
+use std::cell::Cell;
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor};
+use cirio_kernels::{AvgPool2d, Conv2d, Linear, Lrn, MaxPool2d, Scratch, ShapeError, relu, relu_backward};
+
+use super::check::error;
+
+/// What a kernel gives back; its values go into a slice.
+type Done = std::result::Result<(), ShapeError>;
+
+/// A kernel with one input and no weights.
+pub(super) trait Unary: Send + Sync + 'static {
+    /// For messages.
+    const NAME: &'static str;
+
+    /// y from x.
+    fn forward(&self, n: usize, x: &[f32], y: &mut [f32], scratch: &mut Scratch) -> Done;
+
+    /// dx from x and dy.
+    fn backward(&self, n: usize, x: &[f32], dy: &[f32], dx: &mut [f32], scratch: &mut Scratch) -> Done;
+}
+
+/// A kernel with weights and a bias.
+pub(super) trait Weighted: Send + Sync + 'static {
+    /// For messages.
+    const NAME: &'static str;
+
+    /// y from x, w and b.
+    fn forward(&self, n: usize, x: &[f32], w: &[f32], b: Option<&[f32]>, y: &mut [f32], scratch: &mut Scratch) -> Done;
+
+    /// dx from dy and w.
+    fn backward_input(&self, n: usize, dy: &[f32], w: &[f32], dx: &mut [f32], scratch: &mut Scratch) -> Done;
+
+    /// dw from x and dy.
+    fn backward_weight(&self, n: usize, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &mut Scratch) -> Done;
+
+    /// db from dy.
+    fn backward_bias(&self, n: usize, dy: &[f32], db: &mut [f32]) -> Done;
+}
+
+/// Applies a kernel to (N, …); `output` is the shape of what it gives.
+pub(super) fn unary(plan: impl Unary, n: usize, x: &Tensor, output: impl Into<Shape>) -> Result<Tensor> {
+    x.contiguous()?.apply_op1(Op { plan, n, output: output.into() })
+}
+
+/// Applies a kernel to (N, …), weights and a bias; `output` is the shape of what it gives.
+pub(super) fn weighted(
+    plan: impl Weighted,
+    n: usize,
+    x: &Tensor,
+    w: &Tensor,
+    b: Option<&Tensor>,
+    output: impl Into<Shape>,
+) -> Result<Tensor> {
+    let (x, w, op) = (x.contiguous()?, w.contiguous()?, Op { plan, n, output: output.into() });
+    match b {
+        Some(b) => x.apply_op3(&w, &b.contiguous()?, op),
+        None => x.apply_op2(&w, op),
+    }
+}
+
+/// A kernel's plan with the sizes of one call.
+struct Op<P> {
+    plan: P,
+    n: usize,
+    output: Shape,
+}
+
+impl<P: Unary> CustomOp1 for Op<P> {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, x_layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = slice(x, x_layout)?;
+        let y = filled(P::NAME, &self.output, |y, scratch| self.plan.forward(self.n, x, y, scratch))?;
+        Ok((CpuStorage::F32(y), self.output.clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let run = |[x, dy]: [&[f32]; 2], dx: &mut [f32], scratch: &mut Scratch| self.plan.backward(self.n, x, dy, dx, scratch);
+        x.track_op().then(|| gradient(P::NAME, x, [x, dy], run)).transpose()
+    }
+}
+
+impl<P: Weighted> CustomOp2 for Op<P> {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, x_layout: &Layout, w: &CpuStorage, w_layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.forward(slice(x, x_layout)?, slice(w, w_layout)?, None)
+    }
+
+    fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((self.input_gradient(x, w, dy)?, self.weight_gradient(x, w, dy)?))
+    }
+}
+
+impl<P: Weighted> CustomOp3 for Op<P> {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        w: &CpuStorage,
+        w_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.forward(slice(x, x_layout)?, slice(w, w_layout)?, Some(slice(b, b_layout)?))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        b: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let run = |[dy]: [&[f32]; 1], db: &mut [f32], _: &mut Scratch| self.plan.backward_bias(self.n, dy, db);
+        let db = b.track_op().then(|| gradient(P::NAME, b, [dy], run)).transpose()?;
+        Ok((self.input_gradient(x, w, dy)?, self.weight_gradient(x, w, dy)?, db))
+    }
+}
+
+/// Only what is tracked gets a gradient: frozen weights and a network's first input cost nothing.
+impl<P: Weighted> Op<P> {
+    fn forward(&self, x: &[f32], w: &[f32], b: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
+        let y = filled(P::NAME, &self.output, |y, scratch| self.plan.forward(self.n, x, w, b, y, scratch))?;
+        Ok((CpuStorage::F32(y), self.output.clone()))
+    }
+
+    fn input_gradient(&self, x: &Tensor, w: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let run = |[dy, w]: [&[f32]; 2], dx: &mut [f32], scratch: &mut Scratch| self.plan.backward_input(self.n, dy, w, dx, scratch);
+        x.track_op().then(|| gradient(P::NAME, x, [dy, w], run)).transpose()
+    }
+
+    fn weight_gradient(&self, x: &Tensor, w: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let run = |[x, dy]: [&[f32]; 2], dw: &mut [f32], scratch: &mut Scratch| self.plan.backward_weight(self.n, x, dy, dw, scratch);
+        w.track_op().then(|| gradient(P::NAME, w, [x, dy], run)).transpose()
+    }
+}
+
+/// The gradient to `of`, a new tensor of its shape, filled by `run` from the values of `from`.
+fn gradient<const COUNT: usize>(
+    name: &str,
+    of: &Tensor,
+    from: [&Tensor; COUNT],
+    run: impl FnOnce([&[f32]; COUNT], &mut [f32], &mut Scratch) -> Done,
+) -> Result<Tensor> {
+    let mut tensors = Vec::with_capacity(COUNT);
+    for tensor in from {
+        tensors.push(tensor.contiguous()?);
+    }
+    let locked: Vec<_> = tensors.iter().map(Tensor::storage_and_layout).collect();
+    let mut slices = [[].as_slice(); COUNT];
+    for (place, (storage, layout)) in slices.iter_mut().zip(&locked) {
+        let Storage::Cpu(storage) = &**storage else { return Err(error(name, "its gradient is not on the CPU")) };
+        *place = slice(storage, layout)?;
+    }
+    let values = filled(name, of.shape(), |out, scratch| run(slices, out, scratch))?;
+    Tensor::from_vec(values, of.shape(), &Device::Cpu)
+}
+
+/// The values of a contiguous tensor, which need not begin where its storage does.
+fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
+        None => Err(error("kernels", "a tensor is not contiguous")),
+    }
+}
+
+/// New values of this shape, written by `run`, which gets this thread's scratch memory.
+fn filled(name: &str, shape: &Shape, run: impl FnOnce(&mut [f32], &mut Scratch) -> Done) -> Result<Vec<f32>> {
+    thread_local! {
+        static SCRATCH: Cell<Scratch> = Cell::new(Scratch::new());
+    }
+    let mut values = vec![0.0; shape.elem_count()];
+    // Taken out, not borrowed: while a kernel waits for its threads, this one may be given another task with a kernel in it.
+    let mut scratch = SCRATCH.take();
+    let done = run(&mut values, &mut scratch);
+    SCRATCH.set(scratch);
+    done.map_err(|reason| error(name, reason))?;
+    Ok(values)
+}
+
+/// [`relu`] as a plan.
+pub(super) struct Relu;
+
+impl Unary for Relu {
+    const NAME: &'static str = "relu";
+
+    fn forward(&self, _n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
+        relu(x, y)
+    }
+
+    fn backward(&self, _n: usize, x: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+        relu_backward(x, dy, dx)
+    }
+}
+
+impl Unary for MaxPool2d {
+    const NAME: &'static str = "max_pool2d";
+
+    fn forward(&self, n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
+        self.forward(n, x, y)
+    }
+
+    fn backward(&self, n: usize, x: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+        self.backward(n, x, dy, dx)
+    }
+}
+
+impl Unary for AvgPool2d {
+    const NAME: &'static str = "avg_pool2d";
+
+    fn forward(&self, n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
+        self.forward(n, x, y)
+    }
+
+    fn backward(&self, n: usize, _x: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+        self.backward(n, dy, dx)
+    }
+}
+
+impl Unary for Lrn {
+    const NAME: &'static str = "lrn";
+
+    fn forward(&self, n: usize, x: &[f32], y: &mut [f32], scratch: &mut Scratch) -> Done {
+        self.forward(n, x, y, scratch)
+    }
+
+    fn backward(&self, n: usize, x: &[f32], dy: &[f32], dx: &mut [f32], scratch: &mut Scratch) -> Done {
+        self.backward(n, x, dy, dx, scratch)
+    }
+}
+
+/// Convolution and the fully connected layer have the same methods.
+macro_rules! weighted {
+    ($plan:ty, $name:literal) => {
+        impl Weighted for $plan {
+            const NAME: &'static str = $name;
+
+            fn forward(&self, n: usize, x: &[f32], w: &[f32], b: Option<&[f32]>, y: &mut [f32], scratch: &mut Scratch) -> Done {
+                self.forward(n, x, w, b, y, scratch)
+            }
+
+            fn backward_input(&self, n: usize, dy: &[f32], w: &[f32], dx: &mut [f32], scratch: &mut Scratch) -> Done {
+                self.backward_input(n, dy, w, dx, scratch)
+            }
+
+            fn backward_weight(&self, n: usize, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &mut Scratch) -> Done {
+                self.backward_weight(n, x, dy, dw, scratch)
+            }
+
+            fn backward_bias(&self, n: usize, dy: &[f32], db: &mut [f32]) -> Done {
+                self.backward_bias(n, dy, db)
+            }
+        }
+    };
+}
+
+weighted!(Conv2d, "conv2d");
+weighted!(Linear, "linear");

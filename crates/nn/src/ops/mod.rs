@@ -1,0 +1,36 @@
+//! The operations of convolutional networks on candle tensors, with gradients that are right.
+//!
+//! candle has most of these, but refuses or mistakes the gradient of many: overlapping pools, odd sizes, unequal sides
+//! (`tests/candle_gradients.rs` has a case for each). So every model goes through the functions here. They compute what
+//! torch computes, and each runs in one of two ways:
+//! - f32 on the CPU: the kernels of `cirio-kernels`, forward and backward, where there is one. Only the gradients that
+//!   somebody wants are computed.
+//! - everything else (CUDA, Metal, f64, f16, bf16): compositions of those candle operations whose gradients are right.
+//!   [`with_portable`] forces this way on f32, so that it is tested on any machine.
+//!
+//! All of them take a batch of no images, and give back an empty tensor. A wrong shape is an error that says what was
+//! given and what was expected; nothing panics.
+
+mod activation;
+mod backend;
+mod check;
+mod conv;
+mod dropout;
+mod kernels;
+mod linear;
+mod lrn;
+mod norm;
+mod pool;
+mod portable;
+mod resize;
+
+pub use activation::{relu, scaled_tanh};
+pub use backend::with_portable;
+pub use cirio_kernels::CountPadding;
+pub use conv::{Conv2dConfig, conv2d};
+pub use dropout::dropout;
+pub use linear::linear;
+pub use lrn::{LrnConfig, Squares, lrn};
+pub use norm::{batch_norm, batch_norm_train};
+pub use pool::{Pool2dConfig, adaptive_avg_pool2d, avg_pool2d, max_pool2d};
+pub use resize::{AlignCorners, upsample_bilinear2d, upsample_nearest2d};
