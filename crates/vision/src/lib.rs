@@ -1,1 +1,29 @@
-//! See the description in Cargo.toml.
+//! Pictures for convolutional networks: from files to tensors and back.
+//!
+//! ```no_run
+//! use candle_core::Device;
+//! use cirio_vision::{Image, Preprocess};
+//!
+//! let picture = Image::open("photo.jpg")?;
+//! let input = Preprocess::imagenet().tensor(&picture, &Device::Cpu)?; // (3, 224, 224)
+//! # Ok::<(), cirio_vision::Error>(())
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod augment;
+mod crop;
+mod draw;
+mod error;
+pub mod filter;
+mod image;
+mod preprocess;
+mod resize;
+mod tensor;
+
+pub use crop::{center_crop, crop, flip_horizontal, flip_vertical, pad};
+pub use draw::{enlarge, grid, tones};
+pub use error::{Error, Result};
+pub use image::{Image, MAX_PIXELS, is_picture};
+pub use preprocess::{Preprocess, Resize};
+pub use resize::{resize, resize_short_side};
+pub use tensor::{from_tensor, to_chw, to_tensor};
