@@ -151,9 +151,10 @@ impl Stack {
     }
 
     pub(crate) fn tensors(&self) -> impl Iterator<Item = (String, &Tensor, ParameterKind)> {
-        self.names.iter().zip(&self.layers).flat_map(|(name, layer)| {
-            layer.tensors().into_iter().map(move |(leaf, tensor, kind)| (format!("{name}.{leaf}"), tensor, kind))
-        })
+        self.names
+            .iter()
+            .zip(&self.layers)
+            .flat_map(|(name, layer)| layer.tensors().into_iter().map(move |(leaf, tensor, kind)| (format!("{name}.{leaf}"), tensor, kind)))
     }
 
     pub(crate) fn run(&self, input: &Tensor, pass: &Pass) -> Result<Tensor> {
@@ -183,5 +184,86 @@ impl ModuleT for Stack {
     fn forward_t(&self, images: &Tensor, train: bool) -> Result<Tensor> {
         self.check(images)?;
         self.run(images, &Pass::new(train.then_some(&self.dropout), &[]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::Store;
+    use crate::layer::{Conv2d, Dropout, Flatten, Relu, Residual, conv, linear};
+
+    fn same(filters: usize, kernel: usize) -> Conv2d {
+        Conv2d { padding: [kernel / 2; 2], ..conv(filters, kernel) }
+    }
+
+    fn network() -> crate::Result<Stack> {
+        let body = Sequence::new().then("conv1", same(4, 3)).then("relu", Relu).then("conv2", same(4, 3));
+        let shortcut = Sequence::new().then("downsample", conv(4, 1));
+        let layers = Layers::new([2, 5, 7])
+            .then("layer1.0", Residual { body, shortcut })
+            .then("layer1.1", crate::layer::residual(Sequence::new().then("conv", same(4, 3))))
+            .then("flatten", Flatten)
+            .then("dropout", Dropout(0.5))
+            .then("fc", linear(3));
+        layers.build(Store::new(11, DType::F32, &Device::Cpu).var_builder())
+    }
+
+    fn images() -> Result<Tensor> {
+        Tensor::arange(0f32, 210.0, &Device::Cpu)?.affine(0.7, 0.0)?.sin()?.reshape((3, 2, 5, 7))
+    }
+
+    fn values(tensor: &Tensor) -> Result<Vec<f32>> {
+        tensor.flatten_all()?.to_vec1()
+    }
+
+    #[test]
+    fn a_block_is_the_sum_of_its_branches() -> crate::Result<()> {
+        let network = network()?;
+        let names = ["layer1.0.conv2", "layer1.0.downsample", "layer1.0", "layer1", "fc"];
+        let taps = network.forward_taps(&images()?, &names)?;
+        assert_eq!(values(&(&taps[0] + &taps[1])?)?, values(&taps[2])?);
+        assert_eq!(taps[3].dims(), [3, 4, 5, 7]);
+        assert_ne!(values(&taps[3])?, values(&taps[2])?, "`layer1` is the last of its blocks");
+        assert_eq!(values(&taps[4])?, values(&network.forward(&images()?)?)?);
+        Ok(())
+    }
+
+    #[test]
+    fn names_of_parameters_are_paths() -> crate::Result<()> {
+        let names: Vec<String> = network()?.parameters().into_iter().map(|parameter| parameter.name).collect();
+        assert_eq!(names[0], "layer1.0.conv1.weight");
+        assert!(names.contains(&"layer1.0.downsample.bias".to_owned()) && names.contains(&"layer1.1.conv.weight".to_owned()), "{names:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn dropout_follows_its_seed_and_its_state() -> crate::Result<()> {
+        let network = network()?;
+        network.set_dropout_state(DropoutState { seed: 5, drawn: 0 });
+        let first = values(&network.forward_t(&images()?, true)?)?;
+        let state = network.dropout_state();
+        let second = values(&network.forward_t(&images()?, true)?)?;
+        assert_ne!(first, second);
+        network.set_dropout_state(state);
+        assert_eq!(second, values(&network.forward_t(&images()?, true)?)?, "a restored state goes on as before");
+        network.set_dropout_state(DropoutState { seed: 6, drawn: 0 });
+        assert_ne!(first, values(&network.forward_t(&images()?, true)?)?);
+        assert_eq!(values(&network.forward(&images()?)?)?, values(&network.forward(&images()?)?)?);
+        Ok(())
+    }
+
+    #[test]
+    fn wrong_names_and_wrong_images_are_named() -> crate::Result<()> {
+        let network = network()?;
+        let error = network.forward_taps(&images()?, &["layer9"]).unwrap_err().to_string();
+        assert!(error.contains("no layer `layer9`") && error.contains("layer1.1"), "{error}");
+        let error = network.forward(&Tensor::zeros((1, 3, 5, 7), DType::F32, &Device::Cpu)?).unwrap_err().to_string();
+        assert!(error.contains("(N, 2, H, W), given [1, 3, 5, 7]"), "{error}");
+        let error = network.forward(&Tensor::zeros((1, 2, 6, 7), DType::F32, &Device::Cpu)?).unwrap_err().to_string();
+        assert!(error.contains("in layer `fc`"), "{error}");
+        Ok(())
     }
 }

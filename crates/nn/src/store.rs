@@ -84,7 +84,10 @@ impl Store {
     pub fn set(&self, name: &str, values: &Tensor) -> crate::Result<()> {
         let inner = self.lock();
         let Some(var) = inner.tensors.get(name) else {
-            return Err(crate::Error::UnknownLayer { name: name.to_owned(), known: inner.tensors.keys().cloned().collect::<Vec<_>>().join(", ") });
+            return Err(crate::Error::UnknownLayer {
+                name: name.to_owned(),
+                known: inner.tensors.keys().cloned().collect::<Vec<_>>().join(", "),
+            });
         };
         if values.dims() != var.dims() {
             let mismatch = Mismatch { name: name.to_owned(), file: values.dims().to_vec(), model: var.dims().to_vec() };
@@ -225,7 +228,10 @@ mod tests {
         report.complete_except(&["fc."])?;
         let error = report.complete().unwrap_err().to_string();
         assert!(error.contains("fc.weight is [3, 64] in the file, [5, 64] in the model"), "{error}");
-        assert_eq!(first.tensors()["conv.weight"].flatten_all()?.to_vec1::<f32>()?, second.tensors()["conv.weight"].flatten_all()?.to_vec1::<f32>()?);
+        assert_eq!(
+            first.tensors()["conv.weight"].flatten_all()?.to_vec1::<f32>()?,
+            second.tensors()["conv.weight"].flatten_all()?.to_vec1::<f32>()?
+        );
         Ok(())
     }
 
@@ -289,7 +295,10 @@ mod tests {
             ("a shape beyond all numbers", header(r#"{"a":{"dtype":"F32","shape":[1152921504606846976,64],"data_offsets":[0,16]}}"#, 16)),
             (
                 "tensors that overlap",
-                header(r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[4],"data_offsets":[8,24]}}"#, 24),
+                header(
+                    r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[4],"data_offsets":[8,24]}}"#,
+                    24,
+                ),
             ),
         ] {
             std::fs::write(&path, bytes).expect("written");

@@ -135,7 +135,8 @@ fn row(name: String, layer: &dyn Layer, input: &Volume, output: Volume, reach: R
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let longest = |text: fn(&Row) -> &str, least: usize| self.rows.iter().map(|row| text(row).chars().count()).max().unwrap_or(0).max(least);
+        let longest =
+            |text: fn(&Row) -> &str, least: usize| self.rows.iter().map(|row| text(row).chars().count()).max().unwrap_or(0).max(least);
         let (name, kind) = (longest(|row| &row.name, 5), longest(|row| &row.kind, 5));
         let mut line = |layer: &str, what: &str, numbers: [&str; 4], connections: Option<String>, note: &str| {
             let [output, parameters, macs, seen] = numbers;
@@ -175,7 +176,7 @@ fn thousands(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layer::{Conv2d, Flatten, Relu, batch_norm, conv, linear, max_pool, Residual};
+    use crate::layer::{Conv2d, Flatten, Relu, Residual, batch_norm, conv, linear, max_pool};
 
     #[test]
     fn lenet_sees_32_pixels() -> Result<()> {

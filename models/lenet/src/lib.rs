@@ -55,15 +55,18 @@ pub const C3_TABLE: [&[usize]; 16] = [
 
 /// The two forms of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub enum Form {
+    /// As it is written today.
     Modern,
+    /// As in the paper.
     Paper,
 }
 
 /// LeNet-5 for images of C×32×32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeNet5 {
-    form: Form,
+    /// Which of the two forms.
+    pub form: Form,
     /// C, channels of the input; 1 for grey.
     pub channels: usize,
     /// K, the number of classes; the paper's form has a bitmap for ten.

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::{Cost, Forward, Layer, Reach, Sliding, by, unless, Shaped};
+use super::{Cost, Forward, Layer, Reach, Shaped, Sliding, by, unless};
 use crate::init::Init;
 use crate::ops::{self, Conv2dConfig};
 use crate::size::Window;

@@ -3,7 +3,7 @@
 use candle_core::Result;
 use candle_nn::VarBuilder;
 
-use super::{Cost, Forward, Layer, Pure, Reach, Sliding, by, unless, Shaped};
+use super::{Cost, Forward, Layer, Pure, Reach, Shaped, Sliding, by, unless};
 use crate::Volume;
 use crate::ops::{self, CountPadding, Pool2dConfig};
 

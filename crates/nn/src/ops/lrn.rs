@@ -18,7 +18,7 @@ pub enum Squares {
 }
 
 /// The window and the constants of a response normalisation.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LrnConfig {
     /// Channels of a window; it reaches `size / 2` channels back and `(size - 1) / 2` forward.
     pub size: usize,

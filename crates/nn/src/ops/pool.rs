@@ -9,7 +9,7 @@ use super::kernels;
 use super::portable::{self, Mixing};
 
 /// How a pooling window slides over its input; pairs are rows, columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool2dConfig {
     /// Rows and columns of a window.
     pub kernel: [usize; 2],
