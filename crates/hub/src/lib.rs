@@ -24,6 +24,3 @@ pub use header::{Header, TensorInfo, check_header};
 pub use manifest::{Entry, Manifest, Measured};
 pub use registry::{Registry, Resolved, Source};
 pub use verify::verify;
-
-// Until cirio-vision has its `Preprocess`.
-type Preprocess = toml::Table;

@@ -15,12 +15,17 @@
 //! measured = { accuracy = 0.92, count = 10000, data = "Fashion-MNIST test" }
 //! note = "…"                                  # optional
 //! [weights.preprocessing]                     # a `cirio_vision::Preprocess`
+//! channels = 1
+//! resize = { exact = { height = 28, width = 28 } }
+//! pad = 2
+//! mean = [0.0784]
+//! std = [0.7843]
 //! ```
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use crate::Preprocess;
+use cirio_vision::Preprocess;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
@@ -65,6 +70,7 @@ pub struct Entry {
     #[serde(deserialize_with = "classes")]
     pub classes: Vec<String>,
     /// The way from a picture to the model's input.
+    #[serde(deserialize_with = "steps")]
     pub preprocessing: Preprocess,
     /// The command that made it.
     #[serde(deserialize_with = "text")]
@@ -224,6 +230,12 @@ fn classes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> 
         false => Ok(classes),
         true => Err(D::Error::custom("there must be at least one class")),
     }
+}
+
+fn steps<'de, D: Deserializer<'de>>(from: D) -> Result<Preprocess, D::Error> {
+    let steps = Preprocess::deserialize(from)?;
+    steps.check().map_err(|error| D::Error::custom(format_args!("key `preprocessing`: {error}")))?;
+    Ok(steps)
 }
 
 fn fraction<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {

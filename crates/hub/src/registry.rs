@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::Preprocess;
+use cirio_vision::Preprocess;
 use serde::de::DeserializeOwned;
 
 use crate::folder::{self, MANIFEST};
@@ -172,10 +172,14 @@ impl Registry {
 /// `preprocess` (JSON), as training writes them.
 fn described(path: PathBuf, source: Source) -> Result<Resolved> {
     let header = check_header(&path)?;
+    let preprocessing: Option<Preprocess> = json(&header, "preprocess", &path)?;
+    if let Some(Err(error)) = preprocessing.as_ref().map(Preprocess::check) {
+        return Err(Error::Metadata { path, key: "preprocess", reason: error.to_string() });
+    }
     Ok(Resolved {
         model: header.metadata.get("model").cloned(),
         classes: json(&header, "classes", &path)?,
-        preprocessing: json(&header, "preprocess", &path)?,
+        preprocessing,
         entry: None,
         source,
         path,

@@ -50,6 +50,8 @@ fn errors_name_file_line_and_key() {
         ("[\"cat\", \"dog\"]", "[\n  \"cat\",\n  7,\n]", 11, "key `classes`: invalid type"),
         ("accuracy = 0.5", "accuracy = 93.0", 11, "key `measured`: must lie in 0 … 1"),
         ("accuracy = 0.5", "top5 = 0.5", 11, "unknown field `top5`"),
+        ("pad = 2", "padding = 2", 15, "unknown field `padding`"),
+        ("std = [0.8]", "std = [0.0]", 12, "key `preprocessing`"),
         ("[[weights]]", "version = 2\n[[weights]]", 1, "unknown field `version`"),
     ] {
         let text = good().replacen(from, to, 1);

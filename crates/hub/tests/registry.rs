@@ -120,7 +120,7 @@ fn files_and_runs_describe_themselves() {
 
     let table: toml::Table = PREPROCESSING.parse().unwrap();
     let preprocess = serde_json::to_string(&table).unwrap();
-    let metadata = |classes: &str| {
+    let metadata = |classes: &str, preprocess: &str| {
         let texts = serde_json::json!({ "model": "lenet5", "classes": classes, "preprocess": preprocess });
         file(&serde_json::json!({ "__metadata__": texts }).to_string(), b"")
     };
@@ -129,7 +129,7 @@ fn files_and_runs_describe_themselves() {
     let found = registry.find(None, path(run.path())).unwrap();
     assert_eq!((found.path.as_path(), found.source, &found.model, &found.classes), (last.as_path(), Source::Run, &None, &None));
 
-    fs::write(&best, metadata(r#"["boot","bag"]"#)).unwrap();
+    fs::write(&best, metadata(r#"["boot","bag"]"#, &preprocess)).unwrap();
     for (spec, source) in [(run.path(), Source::Run), (&best, Source::File)] {
         let found = registry.find(Some("lenet5"), path(spec)).unwrap();
         assert_eq!((found.path.as_path(), found.source, found.entry.is_none()), (best.as_path(), source, true));
@@ -137,9 +137,12 @@ fn files_and_runs_describe_themselves() {
         assert!(found.preprocessing.is_some());
     }
 
-    fs::write(&best, metadata("boot, bag")).unwrap();
+    fs::write(&best, metadata("boot, bag", &preprocess)).unwrap();
     let broken = error(registry.find(None, path(&best)));
     assert!(broken.contains("`classes` in its __metadata__") && broken.contains(path(&best)), "{broken}");
+    fs::write(&best, metadata("[]", &preprocess.replace("[0.8]", "[0.0]"))).unwrap();
+    let broken = error(registry.find(None, path(&best)));
+    assert!(broken.contains("`preprocess` in its __metadata__"), "{broken}");
 }
 
 #[test]
