@@ -1,0 +1,211 @@
+//! The trait that every data set implements, and [`open`], which finds the format from the folder.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use cirio_vision::Image;
+
+use crate::folder::ImageFolder;
+use crate::subset::{Subset, hold_out};
+use crate::{Error, InMemory, Result, cifar, idx};
+
+/// One picture and its class.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// The picture as it was stored.
+    pub image: Image,
+    /// The number of its class, less than K.
+    pub label: usize,
+}
+
+/// A picture that was left out, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// The picture's file, or its place in a file.
+    pub picture: String,
+    /// Why it cannot be used.
+    pub reason: String,
+}
+
+/// N labelled pictures of K classes.
+pub trait Dataset: Send + Sync {
+    /// Where the pictures come from, in words.
+    fn name(&self) -> &str;
+
+    /// The names of the K classes; a label is an index into them.
+    fn classes(&self) -> &[String];
+
+    /// The N labels, each less than K. Nothing is decoded for them.
+    fn labels(&self) -> &[u32];
+
+    /// Reads picture `index`.
+    ///
+    /// # Errors
+    /// If there is no such picture or it cannot be decoded.
+    fn get(&self, index: usize) -> Result<Sample>;
+
+    /// What to call picture `index` in a message: its file, or its place in a file.
+    fn picture_name(&self, index: usize) -> String;
+
+    /// Pictures that were found when the set was opened, but left out because they cannot be read.
+    fn skipped(&self) -> &[Skipped] {
+        &[]
+    }
+
+    /// The number of pictures, N.
+    fn len(&self) -> usize {
+        self.labels().len()
+    }
+
+    /// Whether there is no picture.
+    fn is_empty(&self) -> bool {
+        self.labels().is_empty()
+    }
+
+    /// The class of picture `index`, without decoding it.
+    ///
+    /// # Errors
+    /// If there is no such picture.
+    fn label(&self, index: usize) -> Result<usize> {
+        let len = self.len();
+        self.labels().get(index).map(|&label| label as usize).ok_or(Error::Index { index, len })
+    }
+
+    /// One line about the set.
+    fn summary(&self) -> String {
+        let skipped = match self.skipped().len() {
+            0 => String::new(),
+            count => format!(", {count} more skipped as unreadable"),
+        };
+        format!("{}: {} pictures of {} classes{skipped}", self.name(), self.len(), self.classes().len())
+    }
+}
+
+/// A part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// What a model learns from.
+    Train,
+    /// What is looked at while it learns.
+    Val,
+    /// What is looked at once, in the end.
+    Test,
+}
+
+impl Split {
+    /// The name that is typed for it: `train`, `val` or `test`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// What to do with a picture that cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strictness {
+    /// Leave it out, and list it in [`Dataset::skipped`] or [`Epoch::skipped`](crate::Epoch::skipped).
+    #[default]
+    Lenient,
+    /// Refuse the data set, or end the batch with an error.
+    Strict,
+}
+
+/// How to open a data set.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// Decides which pictures are held out for validation.
+    pub seed: u64,
+    /// The fraction of every class that is held out of the training part for validation, at least 0 and less than 1.
+    ///
+    /// With `None`, a set that has a part for it (a folder `val` or `test`, the test files of IDX and CIFAR)
+    /// holds nothing out and validates with that part; a plain image folder holds out
+    /// [`DEFAULT_VAL_FRACTION`](crate::folder::DEFAULT_VAL_FRACTION).
+    pub val_fraction: Option<f64>,
+    /// What to do with a picture that cannot be read.
+    pub strictness: Strictness,
+    /// Names for the classes, in the order of the labels, instead of those that come with the data.
+    pub class_names: Option<Vec<String>>,
+}
+
+/// The formats that [`open`] knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The four files of MNIST and its relatives.
+    Idx,
+    /// CIFAR-10 or CIFAR-100, binary version.
+    Cifar(cifar::Variant),
+    /// One subfolder a class.
+    ImageFolder,
+}
+
+impl Format {
+    /// Finds the format from the names of what lies in `dir`.
+    ///
+    /// # Errors
+    /// If `dir` is no folder, or holds nothing of any format; the message lists what was looked for.
+    pub fn of(dir: &Path) -> Result<Self> {
+        let metadata = std::fs::metadata(dir).map_err(|e| Error::io(dir, e))?;
+        if !metadata.is_dir() {
+            return Err(Error::layout(dir, "is not a folder; a data set is the folder that holds its files"));
+        }
+        if idx::found_in(dir) {
+            return Ok(Self::Idx);
+        }
+        if let Some(variant) = cifar::found_in(dir) {
+            return Ok(Self::Cifar(variant));
+        }
+        if crate::folder::has_subfolder(dir)? {
+            return Ok(Self::ImageFolder);
+        }
+        Err(Error::layout(
+            dir,
+            "is no data set that is known. Looked for: IDX files (train-images-idx3-ubyte[.gz] and the like), \
+             CIFAR files (data_batch_1.bin, train.bin, …), and subfolders with pictures, one a class",
+        ))
+    }
+}
+
+/// Opens one part of the data set in the folder `dir`, whatever its format.
+///
+/// # Errors
+/// If no format is recognised, the part does not exist, or the files are not what they should be.
+pub fn open(dir: &Path, split: Split, options: &OpenOptions) -> Result<Box<dyn Dataset>> {
+    check_fraction(options.val_fraction)?;
+    let names = options.class_names.as_deref();
+    match Format::of(dir)? {
+        Format::ImageFolder => Ok(Box::new(ImageFolder::open(dir, split, options)?)),
+        Format::Idx => in_parts(split, options, |train| {
+            let part = if train { idx::Part::Train } else { idx::Part::Test };
+            idx::open(dir, part, names)
+        }),
+        Format::Cifar(variant) => in_parts(split, options, |train| {
+            let part = if train { cifar::Part::Train } else { cifar::Part::Test };
+            cifar::open(dir, variant, part, names)
+        }),
+    }
+}
+
+fn check_fraction(fraction: Option<f64>) -> Result<()> {
+    match fraction {
+        Some(fraction) if !(0.0..1.0).contains(&fraction) => {
+            Err(Error::option("fraction of pictures for validation", fraction, "at least 0 and less than 1"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A split of a format that comes in a training part and a test part.
+fn in_parts(split: Split, options: &OpenOptions, open: impl Fn(bool) -> Result<InMemory>) -> Result<Box<dyn Dataset>> {
+    let fraction = options.val_fraction.unwrap_or(0.0);
+    let whole = split == Split::Test || fraction == 0.0;
+    let part = open(split == Split::Train || (split == Split::Val && !whole))?;
+    if whole {
+        return Ok(Box::new(part));
+    }
+    let (train, val) = hold_out(part.labels(), fraction, options.seed);
+    let indices = if split == Split::Train { train } else { val };
+    Ok(Box::new(Subset::new(Arc::new(part), indices)?))
+}

@@ -1,0 +1,288 @@
+//! Image folders: one subfolder a class, as torchvision's `ImageFolder` reads them.
+//!
+//! Either `D/class/picture.png`, or `D/train/class/…` with `D/val/class/…` or `D/test/class/…` beside it.
+//! Classes are the sorted names of the subfolders; pictures are found recursively, in sorted order, by
+//! their extension. Hidden files and folders are not looked at.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cirio_vision::{Image, is_picture};
+
+use crate::dataset::{Dataset, OpenOptions, Sample, Skipped, Split, Strictness};
+use crate::parallel::in_parallel;
+use crate::subset::hold_out;
+use crate::{Error, Result};
+
+/// The fraction of every class that is held out when there is no folder for validation.
+pub const DEFAULT_VAL_FRACTION: f64 = 0.2;
+
+/// A data set whose pictures are files. Only their names are held in memory.
+pub struct ImageFolder {
+    name: String,
+    classes: Vec<String>,
+    paths: Vec<PathBuf>,
+    labels: Vec<u32>,
+    skipped: Vec<Skipped>,
+}
+
+impl ImageFolder {
+    /// Lists the pictures of one split of `dir`, and reads the header of each.
+    ///
+    /// The classes are those of the training part, whatever the split. A split that has no folder is
+    /// drawn from the training part with the seed of `options`. `Val` falls back to a folder `test`, and
+    /// `Test` to a folder `val`; the name of the set says which folder it is.
+    ///
+    /// # Errors
+    /// If there are no classes, only one to train with, one without pictures, or one in `val` that
+    /// `train` does not have; if there is nothing to test with; under [`Strictness::Strict`], if the
+    /// header of a picture cannot be read.
+    pub fn open(dir: &Path, split: Split, options: &OpenOptions) -> Result<Self> {
+        let layout = Layout::of(dir)?;
+        let folders = subfolders(&layout.train)?;
+        let folder = match (split, &layout.val, &layout.test) {
+            (Split::Train, _, _) => None,
+            // A fraction that was asked for is held out where there is no folder with the very name.
+            (Split::Val, None, Some(_)) if options.val_fraction.is_some() => None,
+            (Split::Val, val, test) => val.as_ref().or(test.as_ref()),
+            (Split::Test, val, test) => Some(test.as_ref().or(val.as_ref()).ok_or_else(|| no_test(dir))?),
+        };
+        let mut files = match folder {
+            None => list(&layout.train, &folders)?,
+            Some(folder) => {
+                only_known(folder, &layout.train, &folders)?;
+                list(folder, &folders)?
+            }
+        };
+        let mut name = folder.unwrap_or(&layout.train).display().to_string();
+        if folder.is_none() {
+            refuse_empty(&layout.train, &folders, &files.labels)?;
+            let has_folder = layout.val.is_some() || (layout.test.is_some() && options.val_fraction.is_none());
+            if !has_folder {
+                let fraction = options.val_fraction.unwrap_or(DEFAULT_VAL_FRACTION);
+                let (train, val) = hold_out(&files.labels, fraction, options.seed);
+                files = files.choose(if split == Split::Train { train } else { val });
+                let percent = 100.0 * fraction;
+                name = match split {
+                    Split::Train => format!("{name} without the {percent} % held out"),
+                    _ => format!("{percent} % of {name}"),
+                };
+            }
+        }
+        if split == Split::Train && folders.len() == 1 {
+            return Err(one_class(&layout.train, &folders));
+        }
+        if files.paths.is_empty() {
+            return Err(Error::layout(dir, format!("has no pictures for {}", split.name())));
+        }
+
+        let classes = match &options.class_names {
+            None => folders.iter().map(|folder| folder.to_string_lossy().into_owned()).collect(),
+            Some(names) if names.len() == folders.len() => names.clone(),
+            Some(names) => {
+                let expected = format!("{}, one a class folder", folders.len());
+                return Err(Error::layout(&layout.train, format!("was given {} class names, expected {expected}", names.len())));
+            }
+        };
+        let (files, skipped) = readable(files, options.strictness)?;
+        if folder.is_none() && split == Split::Train {
+            refuse_empty(&layout.train, &folders, &files.labels)?;
+        }
+        if files.paths.is_empty() {
+            return Err(Error::layout(dir, format!("has no picture for {} that can be read", split.name())));
+        }
+        Ok(Self { name, classes, paths: files.paths, labels: files.labels, skipped })
+    }
+
+    /// The files, in the order of the set.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+}
+
+impl Dataset for ImageFolder {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    fn get(&self, index: usize) -> Result<Sample> {
+        let label = self.label(index)?;
+        let path = &self.paths[index];
+        let image = Image::open(path).map_err(|e| Error::picture(path.display().to_string(), e))?;
+        Ok(Sample { image, label })
+    }
+
+    fn picture_name(&self, index: usize) -> String {
+        self.paths.get(index).map_or_else(|| format!("picture {index}"), |path| path.display().to_string())
+    }
+
+    fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+}
+
+/// Whether `dir` has a subfolder that is not hidden.
+pub(crate) fn has_subfolder(dir: &Path) -> Result<bool> {
+    Ok(!subfolders(dir)?.is_empty())
+}
+
+/// Where the parts of an image folder lie.
+struct Layout {
+    train: PathBuf,
+    val: Option<PathBuf>,
+    test: Option<PathBuf>,
+}
+
+impl Layout {
+    /// A folder `train` that itself has subfolders makes a split layout; else `train` is a class like any other.
+    fn of(dir: &Path) -> Result<Self> {
+        let part = |names: &[&str]| names.iter().map(|name| dir.join(name)).find(|path| path.is_dir());
+        let train = dir.join("train");
+        if train.is_dir() && has_subfolder(&train)? {
+            return Ok(Self { train, val: part(&["val", "valid", "validation"]), test: part(&["test"]) });
+        }
+        Ok(Self { train: dir.to_path_buf(), val: None, test: None })
+    }
+}
+
+/// Picture files with their labels.
+struct Files {
+    paths: Vec<PathBuf>,
+    labels: Vec<u32>,
+}
+
+impl Files {
+    fn choose(self, indices: Vec<usize>) -> Self {
+        let labels = indices.iter().map(|&index| self.labels[index]).collect();
+        let paths = indices.iter().map(|&index| self.paths[index].clone()).collect();
+        Self { paths, labels }
+    }
+}
+
+/// The pictures of the class folders of `root`; a folder that is not there has none.
+fn list(root: &Path, folders: &[OsString]) -> Result<Files> {
+    let (mut paths, mut labels) = (Vec::new(), Vec::new());
+    for (label, folder) in folders.iter().enumerate() {
+        let class = root.join(folder);
+        if class.is_dir() {
+            pictures_below(&class, &mut paths)?;
+        }
+        labels.resize(paths.len(), label as u32);
+    }
+    Ok(Files { paths, labels })
+}
+
+/// Appends all pictures below `class`, sorted by path. Links are followed, but no folder is entered
+/// twice, nor one that `class` itself lies in, so that a loop of links ends.
+fn pictures_below(class: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
+    let real = |dir: &Path| fs::canonicalize(dir).map_err(|e| Error::io(dir, e));
+    let mut entered: BTreeSet<PathBuf> = real(class)?.ancestors().map(Path::to_path_buf).collect();
+    let first = paths.len();
+    let mut waiting = vec![class.to_path_buf()];
+    while let Some(dir) = waiting.pop() {
+        for entry in entries(&dir)? {
+            let path = dir.join(entry);
+            // A link that leads nowhere, or in a circle, has no metadata. A pipe or a device is no picture.
+            let Ok(metadata) = fs::metadata(&path) else { continue };
+            if metadata.is_file() && is_picture(&path) {
+                paths.push(path);
+            } else if metadata.is_dir() && entered.insert(real(&path)?) {
+                waiting.push(path);
+            }
+        }
+    }
+    paths[first..].sort_unstable();
+    Ok(())
+}
+
+/// The sorted names of what is in `dir`, without the hidden ones.
+fn entries(dir: &Path) -> Result<Vec<OsString>> {
+    let io = |e| Error::io(dir, e);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        if !is_hidden(&name) {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// The sorted names of the folders in `dir`.
+fn subfolders(dir: &Path) -> Result<Vec<OsString>> {
+    let mut names = entries(dir)?;
+    names.retain(|name| dir.join(name).is_dir());
+    Ok(names)
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+/// Leaves out the pictures whose header cannot be read, or refuses them all.
+fn readable(files: Files, strictness: Strictness) -> Result<(Files, Vec<Skipped>)> {
+    let checked =
+        in_parallel(files.paths.len(), |indices| files.paths[indices].iter().map(|path| Image::dimensions(path).err()).collect::<Vec<_>>());
+    let mut good = Files { paths: Vec::new(), labels: Vec::new() };
+    let mut skipped = Vec::new();
+    for ((path, label), error) in files.paths.into_iter().zip(files.labels).zip(checked.into_iter().flatten()) {
+        let Some(error) = error else {
+            good.paths.push(path);
+            good.labels.push(label);
+            continue;
+        };
+        match (Error::picture(path.display().to_string(), error), strictness) {
+            (Error::Picture { picture, reason }, Strictness::Lenient) => skipped.push(Skipped { picture, reason }),
+            (error, _) => return Err(error),
+        }
+    }
+    Ok((good, skipped))
+}
+
+fn refuse_empty(root: &Path, folders: &[OsString], labels: &[u32]) -> Result<()> {
+    let mut full = vec![false; folders.len()];
+    for &label in labels {
+        full[label as usize] = true;
+    }
+    let empty: Vec<String> =
+        folders.iter().zip(full).filter(|(_, full)| !full).map(|(folder, _)| folder.to_string_lossy().into_owned()).collect();
+    if empty.is_empty() {
+        return Ok(());
+    }
+    if empty.len() == folders.len() {
+        return Err(Error::layout(root, "has class folders, but no pictures in them that can be read"));
+    }
+    Err(Error::layout(root, format!("has no pictures that can be read in the class folder {}", empty.join(", "))))
+}
+
+fn only_known(folder: &Path, train: &Path, known: &[OsString]) -> Result<()> {
+    match subfolders(folder)?.iter().find(|name| !known.contains(name)) {
+        Some(name) => {
+            Err(Error::layout(folder, format!("has the class folder {}, which {} does not have", name.to_string_lossy(), train.display())))
+        }
+        None => Ok(()),
+    }
+}
+
+fn one_class(root: &Path, folders: &[OsString]) -> Error {
+    let name = folders.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    Error::layout(
+        root,
+        format!("has one class folder, {name}; training takes two or more (if the classes are folders inside {name}, give that folder)"),
+    )
+}
+
+fn no_test(dir: &Path) -> Error {
+    Error::layout(dir, "has neither a folder test nor a folder val; what is held out by the seed is the split val")
+}

@@ -1,0 +1,102 @@
+//! One batch: how it is prepared, and what is handed out.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::{Device, Tensor};
+
+use super::Source;
+use crate::dataset::{Sample, Skipped, Strictness};
+use crate::{Error, Purpose, Result, derived_rng};
+
+/// N pictures, ready for a network.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Its place in the epoch, from 0.
+    pub number: usize,
+    /// Shape (N, C, H, W), f32.
+    pub images: Tensor,
+    /// The N classes.
+    pub labels: Vec<u32>,
+    /// The N numbers of the pictures in the data set.
+    pub indices: Vec<usize>,
+}
+
+impl Batch {
+    /// The classes as a tensor of shape (N) and type u32, on the device of the pictures.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn labels_tensor(&self) -> Result<Tensor> {
+        Tensor::new(self.labels.as_slice(), self.images.device()).map_err(Error::Tensor)
+    }
+}
+
+/// A batch as a thread prepares it, before it is a tensor.
+#[derive(Default)]
+pub(super) struct Prepared {
+    /// Shape (N, C, H, W).
+    pixels: Vec<f32>,
+    labels: Vec<u32>,
+    indices: Vec<usize>,
+    pub(super) skipped: Vec<Skipped>,
+}
+
+impl Prepared {
+    pub(super) fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+
+    /// `shape` is (C, H, W).
+    pub(super) fn into_batch(self, number: usize, [channels, height, width]: [usize; 3], device: &Device) -> Result<Batch> {
+        let shape = (self.indices.len(), channels, height, width);
+        let images = Tensor::from_vec(self.pixels, shape, device).map_err(Error::Tensor)?;
+        Ok(Batch { number, images, labels: self.labels, indices: self.indices })
+    }
+}
+
+impl Source {
+    /// Prepares the pictures `indices`. Gives up with an empty batch when `stopped` is set.
+    pub(super) fn prepare(&self, epoch: u64, indices: &[usize], stopped: &AtomicBool) -> Result<Prepared> {
+        let length: usize = self.preprocess.output_shape().iter().product();
+        let mut batch = Prepared { pixels: vec![0.0; indices.len() * length], ..Prepared::default() };
+        for &index in indices {
+            if stopped.load(Ordering::Relaxed) {
+                return Ok(Prepared::default());
+            }
+            let start = batch.indices.len() * length;
+            let pixels = &mut batch.pixels[start..start + length];
+            // A decoder that panics on a hostile file must not leave the reader of the epoch waiting.
+            let label = catch_unwind(AssertUnwindSafe(|| self.prepare_picture(epoch, index, pixels))).unwrap_or_else(|_| {
+                Err(Error::Picture { picture: self.dataset.picture_name(index), reason: "its decoder panicked".into() })
+            });
+            match (label, self.config.strictness) {
+                (Ok(label), _) => {
+                    batch.labels.push(label);
+                    batch.indices.push(index);
+                }
+                (Err(Error::Picture { picture, reason }), Strictness::Lenient) => batch.skipped.push(Skipped { picture, reason }),
+                (Err(error), _) => return Err(error),
+            }
+        }
+        batch.pixels.truncate(batch.indices.len() * length);
+        Ok(batch)
+    }
+
+    /// Writes picture `index` into `pixels`, shape (C, H, W), and returns its class.
+    fn prepare_picture(&self, epoch: u64, index: usize, pixels: &mut [f32]) -> Result<u32> {
+        let Sample { image, label } = self.dataset.get(index)?;
+        let failed = |error| Error::picture(self.dataset.picture_name(index), error);
+        let image = self.preprocess.apply(&image).map_err(failed)?;
+        // Changed at the size that the network sees, so that a shift of 2 pixels is one whatever the picture's size was.
+        let image = match &self.augment {
+            None => image,
+            Some(augment) => {
+                let mut rng = derived_rng(self.config.seed, epoch, Purpose::Picture, index as u64);
+                augment.apply(&image, &mut rng).map_err(failed)?
+            }
+        };
+        self.preprocess.normalise(&image, pixels).map_err(failed)?;
+        Ok(label as u32)
+    }
+}
