@@ -1,7 +1,7 @@
 //! The operations of convolutional networks on candle tensors, with gradients that are right.
 //!
 //! candle has most of these, but refuses or mistakes the gradient of many: overlapping pools, odd sizes, unequal sides
-//! (`tests/candle_gradients.rs` has a case for each). So every model goes through the functions here. They compute what
+//! (`tests/ops/candle.rs` has a case for each). So every model goes through the functions here. They compute what
 //! torch computes, and each runs in one of two ways:
 //! - f32 on the CPU: the kernels of `cirio-kernels`, forward and backward, where there is one. Only the gradients that
 //!   somebody wants are computed.

@@ -14,8 +14,8 @@ pub enum AlignCorners {
     No,
 }
 
-/// Each new pixel is the old one at ⌊place · (old side / new side)⌋, in single precision as torch rounds it: on 1 of 50 pairs
-/// of sizes (2 to 82, say) one pixel is not where exact arithmetic has it. As torch's `interpolate` with mode `nearest`.
+/// Each new pixel is the old one at ⌊place · (old side / new side)⌋. As torch's `interpolate` with mode `nearest`, also in
+/// computing the place in single precision: for some pairs of sizes, such as 2 to 82, one pixel is rounded to another place.
 ///
 /// # Shapes
 /// x (N, C, H, W); the result (N, C, rows, columns).
