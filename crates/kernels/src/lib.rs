@@ -1,1 +1,47 @@
-//! See the description in Cargo.toml.
+//! CPU kernels for convolutional networks, forward and backward, on plain slices of f32.
+//!
+//! The crate knows no tensor type: it works on contiguous slices in the order N (images), C (channels), H (rows),
+//! W (columns), and can be used by any program. For each layer there is a *plan*, made once for a shape, and a [`Scratch`]
+//! that holds the working memory of all of them:
+//!
+//! ```
+//! use cirio_kernels::{Conv2d, Conv2dShape, Scratch};
+//!
+//! let shape = Conv2dShape { c_in: 1, c_out: 2, h: 3, w: 3, kernel: [2; 2], stride: [1; 2], padding: [0; 2], dilation: [1; 2], groups: 1 };
+//! let conv = Conv2d::new(shape)?;
+//! let image = [0., 0., 1., 0., 0., 1., 0., 0., 1.]; // a vertical edge
+//! let filters = [-1., 1., -1., 1., /* vertical edges */ -1., -1., 1., 1. /* horizontal edges */];
+//! let mut maps = [0.; 2 * 2 * 2];
+//! conv.forward(1, &image, &filters, None, &mut maps, &mut Scratch::new())?;
+//! assert_eq!(maps, [0., 2., 0., 2., /* there is one */ 0., 0., 0., 0. /* there is none */]);
+//! # Ok::<(), cirio_kernels::ShapeError>(())
+//! ```
+//!
+//! What holds for all of them:
+//! - Every length is checked: a wrong one is a [`ShapeError`], never a panic. No images (n = 0) are allowed.
+//! - Outputs are replaced, never added to, and need not be cleared before.
+//! - Threads are those of rayon's pool (`RAYON_NUM_THREADS`). Work is cut by shapes alone and sums are added in a fixed order: the
+//!   result is the same bit for bit from run to run and for any number of threads.
+//! - Vectors are chosen when the program runs (AVX2 and FMA, NEON), with a portable path beside.
+//! - Every kernel is tested against the plain loops in [`reference`], every gradient against finite differences.
+#![deny(unsafe_op_in_unsafe_fn)]
+
+pub mod activation;
+pub mod conv;
+mod error;
+mod gemm;
+pub mod linear;
+pub mod lrn;
+mod parallel;
+pub mod pool;
+mod pool2x2;
+pub mod reference;
+mod simd;
+
+pub use activation::{relu, relu_backward};
+pub use conv::{Conv2d, Conv2dShape};
+pub use error::ShapeError;
+pub use linear::Linear;
+pub use lrn::{Lrn, LrnShape};
+pub use parallel::Scratch;
+pub use pool::{AvgPool2d, CountPadding, MaxPool2d, Pool2dShape};

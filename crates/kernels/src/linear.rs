@@ -1,0 +1,187 @@
+//! The fully connected layer: y = x·wᵀ + b.
+#![allow(unsafe_code)] // the blocks of an output lie interleaved in it
+
+use rayon::prelude::*;
+
+use crate::error::{ShapeError, expect, expect_positive, volume};
+use crate::gemm::{Into, Matrix, product};
+use crate::parallel::{Parts, Scratch, for_each_task, lane_len, piece, threads_for};
+use crate::simd;
+
+/// Images up to which the weights are read row by row as in a product of a matrix and a vector.
+const FEW_IMAGES: usize = 4;
+
+/// Sides of the blocks that an output is cut into: images × features.
+const BLOCK: [usize; 2] = [64, 128];
+
+/// A fully connected layer of fixed sizes; see [`Linear::new`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Linear {
+    inputs: usize,
+    outputs: usize,
+}
+
+impl Linear {
+    /// The plan for weights (outputs, inputs).
+    ///
+    /// # Errors
+    /// When a side is 0 or the weights are more than a slice can hold.
+    pub fn new(inputs: usize, outputs: usize) -> Result<Self, ShapeError> {
+        expect_positive(&[("the number of inputs", inputs), ("the number of outputs", outputs)])?;
+        volume(&[inputs, outputs])?;
+        Ok(Self { inputs, outputs })
+    }
+
+    /// y = x·wᵀ + b.
+    ///
+    /// # Shapes
+    /// x (N, inputs), w (outputs, inputs), bias (outputs), y (N, outputs).
+    ///
+    /// # Errors
+    /// When a slice has another length.
+    pub fn forward(
+        &self,
+        n: usize,
+        x: &[f32],
+        w: &[f32],
+        bias: Option<&[f32]>,
+        y: &mut [f32],
+        scratch: &mut Scratch,
+    ) -> Result<(), ShapeError> {
+        let &Self { inputs, outputs } = self;
+        expect("x", x, &[n, inputs])?;
+        expect("w", w, &[outputs, inputs])?;
+        expect("y", y, &[n, outputs])?;
+        if let Some(bias) = bias {
+            expect("bias", bias, &[outputs])?;
+        }
+        if n <= FEW_IMAGES {
+            self.forward_few(n, x, w, bias, y);
+            return Ok(());
+        }
+        self.for_each_block(n, outputs, inputs, y, scratch, |images, features, block| {
+            let x = Matrix::rows(&x[images.start * inputs..], images.len(), inputs, inputs);
+            let w = Matrix::rows(&w[features.start * inputs..], features.len(), inputs, inputs);
+            product(x, w.transposed(), block, Into::Replace);
+            if let Some(bias) = bias {
+                for row in block.chunks_exact_mut(features.len()) {
+                    simd::add(row, &bias[features.clone()]);
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Each row of the weights is read once and multiplied with every image: the speed of memory is the limit.
+    fn forward_few(&self, n: usize, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+        let &Self { inputs, outputs } = self;
+        let y = Parts::new(y);
+        let one = |feature: usize| {
+            let row = &w[feature * inputs..][..inputs];
+            for image in 0..n {
+                let sum = simd::dot(&x[image * inputs..][..inputs], row);
+                // SAFETY: this feature of this image is written here alone.
+                let place = unsafe { y.part(image * outputs + feature..image * outputs + feature + 1) };
+                place[0] = sum + bias.map_or(0.0, |bias| bias[feature]);
+            }
+        };
+        if threads_for(outputs, 2 * n * inputs * outputs) == 1 {
+            (0..outputs).for_each(one);
+        } else {
+            (0..outputs).into_par_iter().with_min_len((1 << 16) / inputs.min(1 << 16)).for_each(one);
+        }
+    }
+
+    /// dx = dy·w, the gradient to the input.
+    ///
+    /// # Shapes
+    /// dy (N, outputs), w (outputs, inputs), dx (N, inputs).
+    ///
+    /// # Errors
+    /// When a slice has another length.
+    pub fn backward_input(&self, n: usize, dy: &[f32], w: &[f32], dx: &mut [f32], scratch: &mut Scratch) -> Result<(), ShapeError> {
+        let &Self { inputs, outputs } = self;
+        expect("dy", dy, &[n, outputs])?;
+        expect("w", w, &[outputs, inputs])?;
+        expect("dx", dx, &[n, inputs])?;
+        self.for_each_block(n, inputs, outputs, dx, scratch, |images, features, block| {
+            let dy = Matrix::rows(&dy[images.start * outputs..], images.len(), outputs, outputs);
+            let w = Matrix::rows(&w[features.start..], outputs, features.len(), inputs);
+            product(dy, w, block, Into::Replace);
+        });
+        Ok(())
+    }
+
+    /// dw = dyᵀ·x, the gradient to the weights, summed over the images.
+    ///
+    /// # Shapes
+    /// x (N, inputs), dy (N, outputs), dw (outputs, inputs).
+    ///
+    /// # Errors
+    /// When a slice has another length.
+    pub fn backward_weight(&self, n: usize, x: &[f32], dy: &[f32], dw: &mut [f32], _scratch: &mut Scratch) -> Result<(), ShapeError> {
+        let &Self { inputs, outputs } = self;
+        expect("x", x, &[n, inputs])?;
+        expect("dy", dy, &[n, outputs])?;
+        expect("dw", dw, &[outputs, inputs])?;
+        let x = Matrix::rows(x, n, inputs, inputs);
+        let rows = ((1 << 16) / inputs).clamp(16, 256);
+        let some = |(index, dw): (usize, &mut [f32])| {
+            let features = piece(index, rows, outputs);
+            let dy = if n == 0 { dy } else { &dy[features.start..] };
+            product(Matrix::rows(dy, n, features.len(), outputs).transposed(), x, dw, Into::Replace);
+        };
+        if threads_for(outputs.div_ceil(rows), 2 * n * inputs * outputs) == 1 {
+            dw.chunks_mut(rows * inputs).enumerate().for_each(some);
+        } else {
+            dw.par_chunks_mut(rows * inputs).enumerate().for_each(some);
+        }
+        Ok(())
+    }
+
+    /// db, the gradient to the bias: dy summed over the images.
+    ///
+    /// # Shapes
+    /// dy (N, outputs), db (outputs).
+    ///
+    /// # Errors
+    /// When a slice has another length.
+    pub fn backward_bias(&self, n: usize, dy: &[f32], db: &mut [f32]) -> Result<(), ShapeError> {
+        expect("dy", dy, &[n, self.outputs])?;
+        expect("db", db, &[self.outputs])?;
+        db.fill(0.0);
+        for row in dy.chunks_exact(self.outputs) {
+            simd::add(db, row);
+        }
+        Ok(())
+    }
+
+    /// Cuts `out`, (n, features), into blocks and fills each by `fill(images, features, dense block)`.
+    fn for_each_block(
+        &self,
+        n: usize,
+        features: usize,
+        inner: usize,
+        out: &mut [f32],
+        scratch: &mut Scratch,
+        fill: impl Fn(std::ops::Range<usize>, std::ops::Range<usize>, &mut [f32]) + Sync,
+    ) {
+        let across = features.div_ceil(BLOCK[1]);
+        let blocks = n.div_ceil(BLOCK[0]) * across;
+        let lane = lane_len(&[BLOCK[0] * BLOCK[1]]);
+        let threads = threads_for(blocks, 2 * n * features * inner);
+        let [lanes] = scratch.buffers([threads * lane]);
+        let out = Parts::new(out);
+        for_each_task(blocks, lanes, lane, |block, lane| {
+            let images = piece(block / across, BLOCK[0], n);
+            let columns = piece(block % across, BLOCK[1], features);
+            let dense = &mut lane[..images.len() * columns.len()];
+            fill(images.clone(), columns.clone(), dense);
+            for (image, row) in images.zip(dense.chunks_exact(columns.len())) {
+                // SAFETY: this part of this row belongs to this block alone.
+                let place = unsafe { out.part(image * features + columns.start..image * features + columns.end) };
+                place.copy_from_slice(row);
+            }
+        });
+    }
+}

@@ -1,0 +1,195 @@
+//! Scratch memory, and loops over tasks on rayon's threads.
+//!
+//! Work is cut into tasks by shapes alone, and no two tasks add to the same number: so a result does not depend on how
+//! many threads there are, nor on which of them took which task.
+#![allow(unsafe_code)] // `Parts`: one output is written by many threads
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+
+/// Floating-point operations below which waking other threads costs more than it saves.
+const WORTH_THREADS: usize = 1 << 20;
+
+/// Floating-point operations that take as long as one value of a loop which memory limits.
+const COST: usize = 8;
+
+/// Floats in a cache line: buffers begin on one.
+const LINE: usize = 16;
+
+/// Working memory of the kernels, kept from call to call.
+///
+/// It grows to the largest need that it has met, and then allocates no more. One `Scratch` serves any number of layers one
+/// after the other; calls that run at the same time need one each. What it holds between calls has no meaning.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
+    memory: Vec<f32>,
+}
+
+impl Scratch {
+    /// No memory yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Buffers of these lengths, each on a cache line, with old values in them.
+    pub(crate) fn buffers<const COUNT: usize>(&mut self, lengths: [usize; COUNT]) -> [&mut [f32]; COUNT] {
+        let padded = lengths.map(|length| length.next_multiple_of(LINE));
+        let needed = padded.iter().sum::<usize>() + LINE;
+        if self.memory.len() < needed {
+            self.memory.resize(needed, 0.0);
+        }
+        let start = self.memory.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        let mut rest = &mut self.memory[start..];
+        let mut index = 0;
+        padded.map(|length| {
+            let (buffer, after) = std::mem::take(&mut rest).split_at_mut(length);
+            rest = after;
+            index += 1;
+            &mut buffer[..lengths[index - 1]]
+        })
+    }
+}
+
+/// How many threads are worth waking for `tasks` pieces that take this many floating-point operations together.
+pub(crate) fn threads_for(tasks: usize, operations: usize) -> usize {
+    if operations < WORTH_THREADS { 1 } else { rayon::current_num_threads().min(tasks).max(1) }
+}
+
+/// Runs `work(task, lane)` for each task. `lanes` holds a buffer of `lane` floats for each thread that may take part.
+pub(crate) fn for_each_task(tasks: usize, lanes: &mut [f32], lane: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+    let next = AtomicUsize::new(0);
+    let take = |lane: &mut [f32]| {
+        loop {
+            let task = next.fetch_add(1, Ordering::Relaxed);
+            if task >= tasks {
+                break;
+            }
+            work(task, lane);
+        }
+    };
+    if lanes.len() <= lane {
+        take(lanes);
+    } else {
+        lanes.par_chunks_mut(lane).with_max_len(1).for_each(take);
+    }
+}
+
+/// The length of a lane that holds buffers of these lengths, see [`split`].
+pub(crate) fn lane_len(lengths: &[usize]) -> usize {
+    lengths.iter().map(|length| length.next_multiple_of(LINE)).sum::<usize>().max(LINE)
+}
+
+/// Cuts a lane of [`lane_len`] into its buffers.
+pub(crate) fn split<const COUNT: usize>(mut lane: &mut [f32], lengths: [usize; COUNT]) -> [&mut [f32]; COUNT] {
+    lengths.map(|length| {
+        let (buffer, rest) = std::mem::take(&mut lane).split_at_mut(length.next_multiple_of(LINE));
+        lane = rest;
+        &mut buffer[..length]
+    })
+}
+
+/// The `index`-th of the pieces of `length` that cover `0..total`.
+pub(crate) fn piece(index: usize, length: usize, total: usize) -> Range<usize> {
+    let start = (index * length).min(total);
+    start..(start + length).min(total)
+}
+
+/// Values that one thread takes at a time where each is computed on its own.
+pub(crate) const CHUNK: usize = 1 << 14;
+
+/// Runs `work` on each piece of `from` and the piece of `to` beside it. The last pieces may be shorter.
+pub(crate) fn for_each_pair(from: &[f32], to: &mut [f32], lengths: [usize; 2], work: impl Fn(&[f32], &mut [f32]) + Sync) {
+    let pieces = to.len().div_ceil(lengths[1]);
+    if threads_for(pieces, COST * from.len().max(to.len())) == 1 {
+        from.chunks(lengths[0]).zip(to.chunks_mut(lengths[1])).for_each(|(from, to)| work(from, to));
+    } else {
+        let together = CHUNK.div_ceil(lengths[0].max(lengths[1]));
+        from.par_chunks(lengths[0]).zip(to.par_chunks_mut(lengths[1])).with_min_len(together).for_each(|(from, to)| work(from, to));
+    }
+}
+
+/// Runs `work` on each piece of `x`, the piece of `dy` beside it, and the piece of `dx`, which has x's length.
+pub(crate) fn for_each_triple(
+    x: &[f32],
+    dy: &[f32],
+    dx: &mut [f32],
+    lengths: [usize; 2],
+    work: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
+) {
+    let pieces = dx.len().div_ceil(lengths[0]);
+    if threads_for(pieces, COST * dx.len().max(dy.len())) == 1 {
+        let gradients = dy.chunks(lengths[1]).zip(dx.chunks_mut(lengths[0]));
+        x.chunks(lengths[0]).zip(gradients).for_each(|(x, (dy, dx))| work(x, dy, dx));
+    } else {
+        let together = CHUNK.div_ceil(lengths[0].max(lengths[1]));
+        let gradients = dy.par_chunks(lengths[1]).zip(dx.par_chunks_mut(lengths[0]));
+        x.par_chunks(lengths[0]).zip(gradients).with_min_len(together).for_each(|(x, (dy, dx))| work(x, dy, dx));
+    }
+}
+
+/// A slice of which several threads write parts that do not overlap.
+pub(crate) struct Parts<'a> {
+    start: *mut f32,
+    length: usize,
+    borrow: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: it stands for a `&mut [f32]`, and who calls `part` promises that no two parts overlap, so that threads which
+// share it never touch the same float.
+unsafe impl Sync for Parts<'_> {}
+
+impl<'a> Parts<'a> {
+    pub(crate) fn new(whole: &'a mut [f32]) -> Self {
+        Self { start: whole.as_mut_ptr(), length: whole.len(), borrow: PhantomData }
+    }
+
+    /// One part. The range is checked.
+    ///
+    /// # Safety
+    /// While the part is in use, no other part that overlaps it is.
+    #[allow(clippy::mut_from_ref)] // see the type
+    pub(crate) unsafe fn part(&self, range: Range<usize>) -> &mut [f32] {
+        assert!(range.start <= range.end && range.end <= self.length, "part {range:?} of {}", self.length);
+        // SAFETY: the range lies inside the slice, which is borrowed mutably for 'a; the caller keeps parts apart.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_apart_aligned_and_kept() {
+        let mut scratch = Scratch::new();
+        for _ in 0..2 {
+            let [a, b, c] = scratch.buffers([3, 0, 40]);
+            assert_eq!([a.len(), b.len(), c.len()], [3, 0, 40]);
+            assert_eq!([a.as_ptr() as usize % 64, c.as_ptr() as usize % 64], [0, 0]);
+            a.fill(1.0);
+            c.fill(2.0);
+            assert!(a.iter().all(|&value| value == 1.0));
+        }
+        let size = scratch.memory.len();
+        scratch.buffers([10]);
+        assert_eq!(scratch.memory.len(), size);
+    }
+
+    #[test]
+    fn every_task_runs_once() {
+        for lanes in [1, 3] {
+            let mut done = vec![0.0; 50];
+            let parts = Parts::new(&mut done);
+            for_each_task(50, &mut vec![0.0; lanes * 4], 4, |task, lane| {
+                assert_eq!(lane.len(), 4);
+                // SAFETY: each task has its own float.
+                let part = unsafe { parts.part(task..task + 1) };
+                part[0] += 1.0;
+            });
+            assert_eq!(done, vec![1.0; 50]);
+        }
+    }
+}

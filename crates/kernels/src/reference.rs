@@ -1,0 +1,276 @@
+//! The same computations as plain loops that a reader can see are right. The kernels are tested against them; they are slow.
+//!
+//! They are generic over the number: f64 gives exact values to compare with, and finite differences for gradients. Slices
+//! must have the lengths that the shapes say.
+
+use std::ops::{Add, AddAssign, Div, Mul, Sub};
+
+use crate::conv::Conv2dShape;
+use crate::lrn::LrnShape;
+use crate::pool::{CountPadding, Pool2dShape};
+
+/// f32 or f64.
+pub trait Real:
+    Copy + Default + PartialOrd + From<f32> + Add<Output = Self> + AddAssign + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
+{
+    /// self^power.
+    fn power(self, power: f32) -> Self;
+    /// Whether it is not a number.
+    fn is_nan(self) -> bool;
+}
+
+impl Real for f32 {
+    fn power(self, power: f32) -> Self {
+        self.powf(power)
+    }
+
+    fn is_nan(self) -> bool {
+        f32::is_nan(self)
+    }
+}
+
+impl Real for f64 {
+    fn power(self, power: f32) -> Self {
+        self.powf(power.into())
+    }
+
+    fn is_nan(self) -> bool {
+        f64::is_nan(self)
+    }
+}
+
+/// Calls `visit(place in x, place in w, place in y)` for every product of a convolution.
+fn for_each_product(shape: &Conv2dShape, n: usize, mut visit: impl FnMut(usize, usize, usize)) {
+    let &Conv2dShape { c_in, c_out, h, w, kernel, stride, padding, dilation, groups } = shape;
+    let [rows, columns] = shape.output();
+    let (channels, filters) = (c_in / groups, c_out / groups);
+    for image in 0..n {
+        for filter in 0..c_out {
+            for row in 0..rows {
+                for column in 0..columns {
+                    for channel in 0..channels {
+                        for r in 0..kernel[0] {
+                            for s in 0..kernel[1] {
+                                let (i, j) = (row * stride[0] + r * dilation[0], column * stride[1] + s * dilation[1]);
+                                let inside = (padding[0]..padding[0] + h).contains(&i) && (padding[1]..padding[1] + w).contains(&j);
+                                if inside {
+                                    let input = image * c_in + filter / filters * channels + channel;
+                                    visit(
+                                        (input * h + i - padding[0]) * w + j - padding[1],
+                                        ((filter * channels + channel) * kernel[0] + r) * kernel[1] + s,
+                                        ((image * c_out + filter) * rows + row) * columns + column,
+                                    );
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// y = w ⋆ x + bias.
+pub fn conv2d<T: Real>(shape: &Conv2dShape, n: usize, x: &[T], w: &[T], bias: Option<&[T]>) -> Vec<T> {
+    let [rows, columns] = shape.output();
+    let map = rows * columns;
+    let filter_of = |place: usize| place / map % shape.c_out;
+    let mut y: Vec<T> = (0..n * shape.c_out * map).map(|place| bias.map_or(T::default(), |bias| bias[filter_of(place)])).collect();
+    for_each_product(shape, n, |input, weight, output| y[output] += x[input] * w[weight]);
+    y
+}
+
+/// dx of [`conv2d`].
+pub fn conv2d_backward_input<T: Real>(shape: &Conv2dShape, n: usize, dy: &[T], w: &[T]) -> Vec<T> {
+    let mut dx = vec![T::default(); n * shape.c_in * shape.h * shape.w];
+    for_each_product(shape, n, |input, weight, output| dx[input] += dy[output] * w[weight]);
+    dx
+}
+
+/// dw of [`conv2d`].
+pub fn conv2d_backward_weight<T: Real>(shape: &Conv2dShape, n: usize, x: &[T], dy: &[T]) -> Vec<T> {
+    let mut dw = vec![T::default(); shape.c_out * shape.taps()];
+    for_each_product(shape, n, |input, weight, output| dw[weight] += x[input] * dy[output]);
+    dw
+}
+
+/// db of [`conv2d`].
+pub fn conv2d_backward_bias<T: Real>(shape: &Conv2dShape, dy: &[T]) -> Vec<T> {
+    let [rows, columns] = shape.output();
+    let mut db = vec![T::default(); shape.c_out];
+    for (map, values) in dy.chunks_exact(rows * columns).enumerate() {
+        values.iter().for_each(|&value| db[map % shape.c_out] += value);
+    }
+    db
+}
+
+/// y = x·wᵀ + bias.
+pub fn linear<T: Real>(n: usize, x: &[T], w: &[T], bias: Option<&[T]>, outputs: usize) -> Vec<T> {
+    let inputs = w.len() / outputs;
+    let mut y = Vec::with_capacity(n * outputs);
+    for image in 0..n {
+        for output in 0..outputs {
+            let mut sum = bias.map_or(T::default(), |bias| bias[output]);
+            for input in 0..inputs {
+                sum += x[image * inputs + input] * w[output * inputs + input];
+            }
+            y.push(sum);
+        }
+    }
+    y
+}
+
+/// (dx, dw, db) of [`linear`].
+pub fn linear_backward<T: Real>(n: usize, x: &[T], w: &[T], dy: &[T], outputs: usize) -> (Vec<T>, Vec<T>, Vec<T>) {
+    let inputs = w.len() / outputs;
+    let (mut dx, mut dw, mut db) = (vec![T::default(); n * inputs], vec![T::default(); w.len()], vec![T::default(); outputs]);
+    for image in 0..n {
+        for output in 0..outputs {
+            let dy = dy[image * outputs + output];
+            db[output] += dy;
+            for input in 0..inputs {
+                dx[image * inputs + input] += dy * w[output * inputs + input];
+                dw[output * inputs + input] += dy * x[image * inputs + input];
+            }
+        }
+    }
+    (dx, dw, db)
+}
+
+/// The places in the input under the window at (row, column) of one channel, in reading order, and the window's area as far
+/// as it lies in the padded input.
+fn window(shape: &Pool2dShape, row: usize, column: usize) -> (Vec<usize>, usize) {
+    let &Pool2dShape { h, w, kernel, stride, padding, .. } = shape;
+    let (mut places, mut area) = (Vec::new(), 0);
+    for i in row * stride[0]..row * stride[0] + kernel[0] {
+        for j in column * stride[1]..column * stride[1] + kernel[1] {
+            if i < h + 2 * padding[0] && j < w + 2 * padding[1] {
+                area += 1;
+            }
+            if (padding[0]..padding[0] + h).contains(&i) && (padding[1]..padding[1] + w).contains(&j) {
+                places.push((i - padding[0]) * w + j - padding[1]);
+            }
+        }
+    }
+    (places, area)
+}
+
+/// Calls `visit(channel of an image, places, area, place in y)` for every window.
+fn for_each_window(shape: &Pool2dShape, n: usize, mut visit: impl FnMut(usize, &[usize], usize, usize)) {
+    let [rows, columns] = shape.output();
+    for channel in 0..n * shape.c {
+        for row in 0..rows {
+            for column in 0..columns {
+                let (places, area) = window(shape, row, column);
+                visit(channel, &places, area, (channel * rows + row) * columns + column);
+            }
+        }
+    }
+}
+
+fn first_maximum<T: Real>(plane: &[T], places: &[usize]) -> usize {
+    let mut best = places[0];
+    for &place in &places[1..] {
+        if plane[place] > plane[best] || plane[place].is_nan() {
+            best = place;
+        }
+    }
+    best
+}
+
+/// The largest value of each window.
+pub fn max_pool2d<T: Real>(shape: &Pool2dShape, n: usize, x: &[T]) -> Vec<T> {
+    let plane = shape.h * shape.w;
+    let mut y = Vec::new();
+    for_each_window(shape, n, |channel, places, _, _| {
+        let x = &x[channel * plane..];
+        y.push(x[first_maximum(x, places)]);
+    });
+    y
+}
+
+/// dx of [`max_pool2d`].
+pub fn max_pool2d_backward<T: Real>(shape: &Pool2dShape, n: usize, x: &[T], dy: &[T]) -> Vec<T> {
+    let plane = shape.h * shape.w;
+    let mut dx = vec![T::default(); x.len()];
+    for_each_window(shape, n, |channel, places, _, output| {
+        dx[channel * plane + first_maximum(&x[channel * plane..], places)] += dy[output];
+    });
+    dx
+}
+
+fn divisor<T: Real>(count: CountPadding, places: &[usize], area: usize) -> T {
+    T::from(if count == CountPadding::Include { area } else { places.len() } as f32)
+}
+
+/// The mean of each window.
+pub fn avg_pool2d<T: Real>(shape: &Pool2dShape, count: CountPadding, n: usize, x: &[T]) -> Vec<T> {
+    let plane = shape.h * shape.w;
+    let mut y = Vec::new();
+    for_each_window(shape, n, |channel, places, area, _| {
+        let mut sum = T::default();
+        places.iter().for_each(|place| sum += x[channel * plane + place]);
+        y.push(sum / divisor(count, places, area));
+    });
+    y
+}
+
+/// dx of [`avg_pool2d`].
+pub fn avg_pool2d_backward<T: Real>(shape: &Pool2dShape, count: CountPadding, n: usize, dy: &[T]) -> Vec<T> {
+    let plane = shape.h * shape.w;
+    let mut dx = vec![T::default(); n * shape.c * plane];
+    for_each_window(shape, n, |channel, places, area, output| {
+        places.iter().for_each(|place| dx[channel * plane + place] += dy[output] / divisor(count, places, area));
+    });
+    dx
+}
+
+/// k + α·Σ x² over the window around `channel`, at one pixel; `x` is that pixel's image.
+fn scale<T: Real>(shape: &LrnShape, x: &[T], channel: usize, pixel: usize) -> T {
+    let mut sum = T::default();
+    for neighbour in 0..shape.c {
+        if neighbour + shape.size / 2 >= channel && neighbour <= channel + (shape.size - 1) / 2 {
+            let value = x[neighbour * shape.pixels + pixel];
+            sum += value * value;
+        }
+    }
+    T::from(shape.k) + T::from(shape.alpha) * sum
+}
+
+/// y = x / s^β.
+pub fn lrn<T: Real>(shape: &LrnShape, n: usize, x: &[T]) -> Vec<T> {
+    let mut y = vec![T::default(); x.len()];
+    for image in 0..n {
+        let x = &x[image * shape.c * shape.pixels..];
+        for channel in 0..shape.c {
+            for pixel in 0..shape.pixels {
+                let place = channel * shape.pixels + pixel;
+                y[image * shape.c * shape.pixels + place] = x[place] / scale(shape, x, channel, pixel).power(shape.beta);
+            }
+        }
+    }
+    y
+}
+
+/// dx of [`lrn`]: dy_d · ∂y_d/∂x_c summed over all pairs of channels.
+pub fn lrn_backward<T: Real>(shape: &LrnShape, n: usize, x: &[T], dy: &[T]) -> Vec<T> {
+    let mut dx = vec![T::default(); x.len()];
+    let volume = shape.c * shape.pixels;
+    for image in 0..n {
+        let (x, dy) = (&x[image * volume..], &dy[image * volume..]);
+        for d in 0..shape.c {
+            for pixel in 0..shape.pixels {
+                let scale = scale(shape, x, d, pixel);
+                let at = |channel: usize| channel * shape.pixels + pixel;
+                dx[image * volume + at(d)] += dy[at(d)] / scale.power(shape.beta);
+                let slope = T::from(-2.0 * shape.alpha * shape.beta) * x[at(d)] / scale.power(shape.beta + 1.0);
+                for c in 0..shape.c {
+                    if c + shape.size / 2 >= d && c <= d + (shape.size - 1) / 2 {
+                        dx[image * volume + at(c)] += dy[at(d)] * slope * x[at(c)];
+                    }
+                }
+            }
+        }
+    }
+    dx
+}
