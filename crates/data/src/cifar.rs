@@ -7,6 +7,7 @@
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use crate::dataset::Part;
 use crate::files::{numbers, open_regular, read_names};
 use crate::memory::{InMemory, PictureSize};
 use crate::{Error, Result};
@@ -16,7 +17,7 @@ const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
 
 /// The most that one file may hold, in bytes: the real ones have at most 154 million.
-const MAX_BYTES: u64 = 4 << 30;
+const MAX_BYTES: u64 = 1 << 30;
 
 /// Which of the two data sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,15 +26,6 @@ pub enum Variant {
     Cifar10,
     /// A hundred classes, by the fine label: `train.bin`, `test.bin`, `fine_label_names.txt`.
     Cifar100,
-}
-
-/// The two parts of the data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// 50,000 pictures.
-    Train,
-    /// 10,000 pictures.
-    Test,
 }
 
 impl Variant {
@@ -113,8 +105,10 @@ pub fn open(dir: &Path, variant: Variant, part: Part, class_names: Option<&[Stri
         files.push((path, records));
     }
     let records = files.iter().map(|(_, records)| *records as usize).sum::<usize>();
-    let mut labels = Vec::with_capacity(records);
-    let mut pixels = Vec::with_capacity(records * 3 * PLANE);
+    let (mut labels, mut pixels) = (Vec::new(), Vec::new());
+    if labels.try_reserve_exact(records).is_err() || pixels.try_reserve_exact(records * 3 * PLANE).is_err() {
+        return Err(Error::layout(dir, format!("has {records} pictures, more than fit into memory")));
+    }
     for (path, records) in &files {
         read_records(path, variant, *records, &mut labels, &mut pixels)?;
     }

@@ -103,6 +103,15 @@ impl Split {
     }
 }
 
+/// The two parts in which IDX and CIFAR files come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The larger one, to learn from.
+    Train,
+    /// The smaller one.
+    Test,
+}
+
 /// What to do with a picture that cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strictness {
@@ -177,14 +186,8 @@ pub fn open(dir: &Path, split: Split, options: &OpenOptions) -> Result<Box<dyn D
     let names = options.class_names.as_deref();
     match Format::of(dir)? {
         Format::ImageFolder => Ok(Box::new(ImageFolder::open(dir, split, options)?)),
-        Format::Idx => in_parts(split, options, |train| {
-            let part = if train { idx::Part::Train } else { idx::Part::Test };
-            idx::open(dir, part, names)
-        }),
-        Format::Cifar(variant) => in_parts(split, options, |train| {
-            let part = if train { cifar::Part::Train } else { cifar::Part::Test };
-            cifar::open(dir, variant, part, names)
-        }),
+        Format::Idx => in_parts(split, options, |part| idx::open(dir, part, names)),
+        Format::Cifar(variant) => in_parts(split, options, |part| cifar::open(dir, variant, part, names)),
     }
 }
 
@@ -197,14 +200,16 @@ fn check_fraction(fraction: Option<f64>) -> Result<()> {
     }
 }
 
-/// A split of a format that comes in a training part and a test part.
-fn in_parts(split: Split, options: &OpenOptions, open: impl Fn(bool) -> Result<InMemory>) -> Result<Box<dyn Dataset>> {
+/// A split of a format that comes in two parts.
+fn in_parts(split: Split, options: &OpenOptions, open: impl Fn(Part) -> Result<InMemory>) -> Result<Box<dyn Dataset>> {
     let fraction = options.val_fraction.unwrap_or(0.0);
-    let whole = split == Split::Test || fraction == 0.0;
-    let part = open(split == Split::Train || (split == Split::Val && !whole))?;
-    if whole {
-        return Ok(Box::new(part));
+    match split {
+        Split::Test => return Ok(Box::new(open(Part::Test)?)),
+        Split::Val if fraction == 0.0 => return Ok(Box::new(open(Part::Test)?)),
+        Split::Train if fraction == 0.0 => return Ok(Box::new(open(Part::Train)?)),
+        Split::Train | Split::Val => {}
     }
+    let part = open(Part::Train)?;
     let (train, val) = hold_out(part.labels(), fraction, options.seed);
     let indices = if split == Split::Train { train } else { val };
     Ok(Box::new(Subset::new(Arc::new(part), indices)?))

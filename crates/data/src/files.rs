@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use crate::{Error, Result};
@@ -18,6 +19,12 @@ pub(crate) fn open_regular(path: &Path) -> Result<(File, u64)> {
     }
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     Ok((file, metadata.len()))
+}
+
+/// What `decode` makes of a picture. A decoder that panics on a hostile file makes an error, like any other that refuses it.
+pub(crate) fn guard<T>(name: impl FnOnce() -> String, decode: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(decode))
+        .unwrap_or_else(|_| Err(Error::Picture { picture: name(), reason: "its decoder panicked".to_owned() }))
 }
 
 /// Class names from a text file, one a line; blank lines are left out.

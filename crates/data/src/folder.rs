@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use cirio_vision::{Image, is_picture};
 
 use crate::dataset::{Dataset, OpenOptions, Sample, Skipped, Split, Strictness};
+use crate::files::guard;
 use crate::parallel::in_parallel;
 use crate::subset::hold_out;
 use crate::{Error, Result};
@@ -31,64 +32,42 @@ pub struct ImageFolder {
 impl ImageFolder {
     /// Lists the pictures of one split of `dir`, and reads the header of each.
     ///
-    /// The classes are those of the training part, whatever the split. A split that has no folder is
-    /// drawn from the training part with the seed of `options`. `Val` falls back to a folder `test`, and
-    /// `Test` to a folder `val`; the name of the set says which folder it is.
+    /// The classes are those of the training part, whatever the split. `Val` takes the folder `val`, else the folder
+    /// `test`, else what is held out of the training part by the seed of `options`; if a fraction is asked for there, the
+    /// folder `test` is kept for the end. `Test` takes the folder `test`, else `val`. The set's name says which it is.
     ///
     /// # Errors
-    /// If there are no classes, only one to train with, one without pictures, or one in `val` that
-    /// `train` does not have; if there is nothing to test with; under [`Strictness::Strict`], if the
-    /// header of a picture cannot be read.
+    /// If there are no classes, only one to train with, one without pictures, or one in `val` that `train` does not have;
+    /// if there is nothing to test with; under [`Strictness::Strict`], if the header of a picture cannot be read.
     pub fn open(dir: &Path, split: Split, options: &OpenOptions) -> Result<Self> {
         let layout = Layout::of(dir)?;
-        let folders = subfolders(&layout.train)?;
-        let folder = match (split, &layout.val, &layout.test) {
-            (Split::Train, _, _) => None,
-            // A fraction that was asked for is held out where there is no folder with the very name.
-            (Split::Val, None, Some(_)) if options.val_fraction.is_some() => None,
-            (Split::Val, val, test) => val.as_ref().or(test.as_ref()),
-            (Split::Test, val, test) => Some(test.as_ref().or(val.as_ref()).ok_or_else(|| no_test(dir))?),
-        };
-        let mut files = match folder {
-            None => list(&layout.train, &folders)?,
-            Some(folder) => {
-                only_known(folder, &layout.train, &folders)?;
-                list(folder, &folders)?
-            }
-        };
-        let mut name = folder.unwrap_or(&layout.train).display().to_string();
-        if folder.is_none() {
-            refuse_empty(&layout.train, &folders, &files.labels)?;
-            let has_folder = layout.val.is_some() || (layout.test.is_some() && options.val_fraction.is_none());
-            if !has_folder {
-                let fraction = options.val_fraction.unwrap_or(DEFAULT_VAL_FRACTION);
-                let (train, val) = hold_out(&files.labels, fraction, options.seed);
-                files = files.choose(if split == Split::Train { train } else { val });
-                let percent = 100.0 * fraction;
-                name = match split {
-                    Split::Train => format!("{name} without the {percent} % held out"),
-                    _ => format!("{percent} % of {name}"),
-                };
-            }
-        }
+        let root = &layout.train;
+        let folders = subfolders(root)?;
         if split == Split::Train && folders.len() == 1 {
-            return Err(one_class(&layout.train, &folders));
+            return Err(one_class(root, &folders));
         }
-        if files.paths.is_empty() {
-            return Err(Error::layout(dir, format!("has no pictures for {}", split.name())));
-        }
+        let classes = class_names(root, &folders, options.class_names.as_deref())?;
 
-        let classes = match &options.class_names {
-            None => folders.iter().map(|folder| folder.to_string_lossy().into_owned()).collect(),
-            Some(names) if names.len() == folders.len() => names.clone(),
-            Some(names) => {
-                let expected = format!("{}, one a class folder", folders.len());
-                return Err(Error::layout(&layout.train, format!("was given {} class names, expected {expected}", names.len())));
+        let place = layout.place(dir, split, options.val_fraction)?;
+        let (files, name) = match place {
+            Place::Folder(folder) => {
+                only_known(folder, root, &folders)?;
+                (list(folder, &folders)?, folder.display().to_string())
+            }
+            Place::Drawn(fraction) => {
+                let files = list(root, &folders)?;
+                refuse_empty(root, &folders, &files.labels)?;
+                let (train, val) = hold_out(&files.labels, fraction, options.seed);
+                let percent = (1000.0 * fraction).round() / 10.0;
+                match split {
+                    Split::Train => (files.choose(train), format!("{} without the {percent} % held out", root.display())),
+                    _ => (files.choose(val), format!("{percent} % held out of {}", root.display())),
+                }
             }
         };
         let (files, skipped) = readable(files, options.strictness)?;
-        if folder.is_none() && split == Split::Train {
-            refuse_empty(&layout.train, &folders, &files.labels)?;
+        if split == Split::Train {
+            refuse_empty(root, &folders, &files.labels)?;
         }
         if files.paths.is_empty() {
             return Err(Error::layout(dir, format!("has no picture for {} that can be read", split.name())));
@@ -136,6 +115,14 @@ pub(crate) fn has_subfolder(dir: &Path) -> Result<bool> {
     Ok(!subfolders(dir)?.is_empty())
 }
 
+/// Where the pictures of a split come from.
+enum Place<'a> {
+    /// All that is in this folder.
+    Folder(&'a Path),
+    /// The training folder, of which this fraction is held out for validation.
+    Drawn(f64),
+}
+
 /// Where the parts of an image folder lie.
 struct Layout {
     train: PathBuf,
@@ -152,6 +139,20 @@ impl Layout {
             return Ok(Self { train, val: part(&["val", "valid", "validation"]), test: part(&["test"]) });
         }
         Ok(Self { train: dir.to_path_buf(), val: None, test: None })
+    }
+
+    /// `fraction` is the one that was asked for.
+    fn place(&self, dir: &Path, split: Split, fraction: Option<f64>) -> Result<Place<'_>> {
+        let (val, test) = (self.val.as_deref(), self.test.as_deref());
+        let validates = val.or(test.filter(|_| fraction.is_none()));
+        let drawn = Place::Drawn(fraction.unwrap_or(DEFAULT_VAL_FRACTION));
+        match split {
+            Split::Train => Ok(validates.map_or(drawn, |_| Place::Folder(&self.train))),
+            Split::Val => Ok(validates.map_or(drawn, Place::Folder)),
+            Split::Test => test.or(val).map(Place::Folder).ok_or_else(|| {
+                Error::layout(dir, "has neither a folder test nor a folder val; what is held out by the seed is the split val")
+            }),
+        }
     }
 }
 
@@ -232,22 +233,36 @@ fn is_hidden(name: &OsStr) -> bool {
 
 /// Leaves out the pictures whose header cannot be read, or refuses them all.
 fn readable(files: Files, strictness: Strictness) -> Result<(Files, Vec<Skipped>)> {
-    let checked =
-        in_parallel(files.paths.len(), |indices| files.paths[indices].iter().map(|path| Image::dimensions(path).err()).collect::<Vec<_>>());
+    let check = |path: &PathBuf| {
+        let name = || path.display().to_string();
+        guard(name, || Image::dimensions(path).map_err(|e| Error::picture(name(), e))).err()
+    };
+    let checked = in_parallel(files.paths.len(), |indices| files.paths[indices].iter().map(check).collect::<Vec<_>>());
     let mut good = Files { paths: Vec::new(), labels: Vec::new() };
     let mut skipped = Vec::new();
     for ((path, label), error) in files.paths.into_iter().zip(files.labels).zip(checked.into_iter().flatten()) {
-        let Some(error) = error else {
-            good.paths.push(path);
-            good.labels.push(label);
-            continue;
-        };
-        match (Error::picture(path.display().to_string(), error), strictness) {
-            (Error::Picture { picture, reason }, Strictness::Lenient) => skipped.push(Skipped { picture, reason }),
-            (error, _) => return Err(error),
+        match (error, strictness) {
+            (None, _) => {
+                good.paths.push(path);
+                good.labels.push(label);
+            }
+            (Some(Error::Picture { picture, reason }), Strictness::Lenient) => skipped.push(Skipped { picture, reason }),
+            (Some(error), _) => return Err(error),
         }
     }
     Ok((good, skipped))
+}
+
+/// The names for the class folders of `root`: their own, or those given.
+fn class_names(root: &Path, folders: &[OsString], given: Option<&[String]>) -> Result<Vec<String>> {
+    match given {
+        None => Ok(folders.iter().map(|folder| folder.to_string_lossy().into_owned()).collect()),
+        Some(names) if names.len() == folders.len() => Ok(names.to_vec()),
+        Some(names) => {
+            let problem = format!("was given {} class names, expected {}, one a class folder", names.len(), folders.len());
+            Err(Error::layout(root, problem))
+        }
+    }
 }
 
 fn refuse_empty(root: &Path, folders: &[OsString], labels: &[u32]) -> Result<()> {
@@ -281,8 +296,4 @@ fn one_class(root: &Path, folders: &[OsString]) -> Error {
         root,
         format!("has one class folder, {name}; training takes two or more (if the classes are folders inside {name}, give that folder)"),
     )
-}
-
-fn no_test(dir: &Path) -> Error {
-    Error::layout(dir, "has neither a folder test nor a folder val; what is held out by the seed is the split val")
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
+use crate::dataset::Part;
 use crate::files::{numbers, open_regular, read_names};
 use crate::memory::{InMemory, PictureSize, out_of_range};
 use crate::{Error, Result};
@@ -23,21 +24,11 @@ const MAX_DEFLATE_RATIO: u64 = 1032;
 /// Classes of a set that has no `classes.txt`.
 const DEFAULT_CLASSES: usize = 10;
 
-/// The two parts of an IDX data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// `train-images…`, `train-labels…`.
-    Train,
-    /// `t10k-images…`, `t10k-labels…`.
-    Test,
-}
-
-impl Part {
-    fn prefix(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Test => "t10k",
-        }
+/// How the names of a part's files start.
+fn prefix(part: Part) -> &'static str {
+    match part {
+        Part::Train => "train",
+        Part::Test => "t10k",
     }
 }
 
@@ -56,7 +47,8 @@ pub struct Images {
 
 /// Whether `dir` has a file with one of the names of an IDX data set.
 pub fn found_in(dir: &Path) -> bool {
-    [Part::Train, Part::Test].iter().any(|part| find(dir, part.prefix(), "images", 3).or(find(dir, part.prefix(), "labels", 1)).is_some())
+    let has = |part| find(dir, prefix(part), "images", 3).or(find(dir, prefix(part), "labels", 1)).is_some();
+    has(Part::Train) || has(Part::Test)
 }
 
 /// Opens one part of the data set in `dir`.
@@ -67,8 +59,8 @@ pub fn found_in(dir: &Path) -> bool {
 /// # Errors
 /// If a file is missing or is not what its name says, the two disagree, or a label has no class.
 pub fn open(dir: &Path, part: Part, class_names: Option<&[String]>) -> Result<InMemory> {
-    let images_path = require(dir, part.prefix(), "images", 3)?;
-    let labels_path = require(dir, part.prefix(), "labels", 1)?;
+    let images_path = require(dir, prefix(part), "images", 3)?;
+    let labels_path = require(dir, prefix(part), "labels", 1)?;
     let labels = read_labels(&labels_path)?;
     // The header of the pictures is compared with the labels before the pictures are read.
     let file = IdxFile::open(&images_path, 3)?;

@@ -24,7 +24,7 @@ mod seed;
 mod stats;
 mod subset;
 
-pub use dataset::{Dataset, Format, OpenOptions, Sample, Skipped, Split, Strictness, open};
+pub use dataset::{Dataset, Format, OpenOptions, Part, Sample, Skipped, Split, Strictness, open};
 pub use error::{Error, Result};
 pub use export::{export_folder, export_idx};
 pub use loader::{Batch, Epoch, Loader, LoaderConfig, Order};

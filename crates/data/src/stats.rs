@@ -3,6 +3,7 @@
 use cirio_vision::Image;
 
 use crate::dataset::Skipped;
+use crate::files::guard;
 use crate::parallel::in_parallel;
 use crate::{Dataset, Error};
 
@@ -45,7 +46,7 @@ pub fn survey(dataset: &dyn Dataset) -> Survey {
     let parts = in_parallel(dataset.len(), |indices| {
         let mut tally = Tally::default();
         for index in indices {
-            match dataset.get(index) {
+            match guard(|| dataset.picture_name(index), || dataset.get(index)) {
                 Ok(sample) => {
                     tally.labels.push(sample.label as u32);
                     tally.add(&sample.image);

@@ -1,5 +1,6 @@
 //! Parts of a data set: chosen pictures, a sample, what is held out for validation.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rand::seq::SliceRandom;
@@ -29,24 +30,31 @@ impl Subset {
     /// At most `count` pictures of `whole`, drawn with `seed`, in their old order.
     ///
     /// # Errors
-    /// None in practice: every number drawn is one of the set.
+    /// If `count` is 0.
     pub fn sample(whole: Arc<dyn Dataset>, count: usize, seed: u64) -> Result<Self> {
+        at_least_one("pictures in all", count)?;
         let mut indices: Vec<usize> = (0..whole.len()).collect();
         indices.shuffle(&mut derived_rng(seed, 0, Purpose::Sample, u64::MAX));
         indices.truncate(count);
-        indices.sort_unstable();
-        Self::new(whole, indices)
+        Ok(Self::drawn(whole, indices))
     }
 
     /// At most `count` pictures of every class of `whole`, drawn with `seed`, in their old order.
     ///
     /// # Errors
-    /// None in practice: every number drawn is one of the set.
+    /// If `count` is 0.
     pub fn per_class(whole: Arc<dyn Dataset>, count: usize, seed: u64) -> Result<Self> {
-        let mut indices: Vec<usize> =
-            shuffled_classes(whole.labels(), seed).into_iter().flat_map(|class| class.into_iter().take(count)).collect();
+        at_least_one("pictures per class", count)?;
+        let classes = shuffled_classes(whole.labels(), seed);
+        let indices = classes.into_iter().flat_map(|class| class.into_iter().take(count)).collect();
+        Ok(Self::drawn(whole, indices))
+    }
+
+    /// `indices` are numbers of pictures of `whole`.
+    fn drawn(whole: Arc<dyn Dataset>, mut indices: Vec<usize>) -> Self {
         indices.sort_unstable();
-        Self::new(whole, indices)
+        let labels = indices.iter().map(|&index| whole.labels()[index]).collect();
+        Self { whole, indices, labels }
     }
 }
 
@@ -77,6 +85,10 @@ impl Dataset for Subset {
     }
 }
 
+fn at_least_one(option: &'static str, count: usize) -> Result<()> {
+    if count == 0 { Err(Error::option(option, count, "at least 1")) } else { Ok(()) }
+}
+
 /// Divides the pictures with these labels into (to train with, held out), each in rising order.
 ///
 /// `fraction` of every class is held out, rounded, but at least one picture and never all; the one
@@ -97,17 +109,16 @@ pub fn hold_out(labels: &[u32], fraction: f64, seed: u64) -> (Vec<usize>, Vec<us
     (train, held)
 }
 
-/// The numbers of each class's pictures, each class in an order of its own.
+/// The numbers of each class's pictures, each class in an order of its own. A class without pictures is not there.
 fn shuffled_classes(labels: &[u32], seed: u64) -> Vec<Vec<usize>> {
-    let classes = labels.iter().max().map_or(0, |&most| most as usize + 1);
-    let mut members = vec![Vec::new(); classes];
+    let mut members: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (index, &label) in labels.iter().enumerate() {
-        members[label as usize].push(index);
+        members.entry(label).or_default().push(index);
     }
-    for (class, indices) in members.iter_mut().enumerate() {
-        indices.shuffle(&mut derived_rng(seed, 0, Purpose::Sample, class as u64));
+    for (&class, indices) in &mut members {
+        indices.shuffle(&mut derived_rng(seed, 0, Purpose::Sample, u64::from(class)));
     }
-    members
+    members.into_values().collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use cirio_data::{Format, OpenOptions, Split, cifar, open};
+use cirio_data::{Format, OpenOptions, Part, Split, cifar, open};
 use common::{message, write};
 
 /// A record: its labels, then red 1, green 2 and blue 3, but for the second pixel's red, which is `mark`.
@@ -66,12 +66,12 @@ fn bad_files_are_errors_that_say_why() {
     ];
     for (case, bytes, words) in cases {
         write(&path, &bytes);
-        let error = message(cifar::open(dir.path(), cifar::Variant::Cifar10, cifar::Part::Test, None));
+        let error = message(cifar::open(dir.path(), cifar::Variant::Cifar10, Part::Test, None));
         for word in words.iter().chain(&["test_batch.bin"]) {
             assert!(error.contains(word), "{case}: {error}");
         }
     }
     write(&dir.path().join("test.bin"), &record(&[3, 100], 1));
-    let error = message(cifar::open(dir.path(), cifar::Variant::Cifar100, cifar::Part::Test, None));
+    let error = message(cifar::open(dir.path(), cifar::Variant::Cifar100, Part::Test, None));
     assert!(error.contains("label 100 in record 0"), "{error}");
 }

@@ -47,7 +47,7 @@ fn a_plain_folder_is_split_by_the_seed() {
     assert_ne!(names(&*val, dir.path()), names(&*open(dir.path(), Split::Val, &other).unwrap(), dir.path()));
     let whole = OpenOptions { val_fraction: Some(0.0), ..OpenOptions::default() };
     assert_eq!(open(dir.path(), Split::Train, &whole).unwrap().len(), 30);
-    assert!(message(open(dir.path(), Split::Val, &whole)).contains("no pictures for val"));
+    assert!(message(open(dir.path(), Split::Val, &whole)).contains("no picture for val"));
 }
 
 #[test]

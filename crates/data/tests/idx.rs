@@ -2,7 +2,7 @@
 
 mod common;
 
-use cirio_data::{Dataset, OpenOptions, Split, idx, open};
+use cirio_data::{Dataset, OpenOptions, Part, Split, idx, open};
 use common::{gzip, message, write, write_idx};
 use proptest::prelude::*;
 
@@ -45,25 +45,25 @@ fn class_names_come_from_a_file_beside() {
     let dir = tempfile::tempdir().unwrap();
     write_idx(dir.path(), "train", 20);
     write(&dir.path().join("classes.txt"), b"coat\nbag\n");
-    let error = message(idx::open(dir.path(), idx::Part::Train, None));
+    let error = message(idx::open(dir.path(), Part::Train, None));
     assert!(error.contains("label 2 for picture 2") && error.contains("0 to 1"), "{error}");
     let names: Vec<String> = ('a'..='j').map(String::from).collect();
-    let set = idx::open(dir.path(), idx::Part::Train, Some(&names)).unwrap();
+    let set = idx::open(dir.path(), Part::Train, Some(&names)).unwrap();
     assert_eq!(set.classes(), names);
     write(&dir.path().join("classes.txt"), b"\n\n");
-    assert!(message(idx::open(dir.path(), idx::Part::Train, None)).contains("no names"));
+    assert!(message(idx::open(dir.path(), Part::Train, None)).contains("no names"));
     // No names at all, given by a program: an error and no panic.
-    assert!(message(idx::open(dir.path(), idx::Part::Train, Some(&[]))).contains("label 0"));
+    assert!(message(idx::open(dir.path(), Part::Train, Some(&[]))).contains("label 0"));
 }
 
 #[test]
 fn a_missing_or_disagreeing_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
     write_idx(dir.path(), "train", 20);
-    let error = message(idx::open(dir.path(), idx::Part::Test, None));
+    let error = message(idx::open(dir.path(), Part::Test, None));
     assert!(error.contains("t10k-images-idx3-ubyte.gz"), "{error}");
     write(&dir.path().join("train-labels-idx1-ubyte"), &common::idx(1, &[19], &[0; 19]));
-    let error = message(idx::open(dir.path(), idx::Part::Train, None));
+    let error = message(idx::open(dir.path(), Part::Train, None));
     assert!(error.contains("20 pictures") && error.contains("19"), "{error}");
 }
 

@@ -147,7 +147,7 @@ fn an_epoch_without_a_readable_picture_is_an_error() {
     assert!(epoch.next().is_none());
 }
 
-/// A data set that counts who is still holding it, and panics at one picture.
+/// A data set that panics at one picture.
 struct Panics(Made);
 
 impl Dataset for Panics {
@@ -176,6 +176,8 @@ fn a_decoder_that_panics_is_an_unreadable_picture() {
     let mut epoch = loader.epoch(0);
     assert_eq!(epoch.by_ref().map(|batch| batch.unwrap().indices.len()).sum::<usize>(), 7);
     assert_eq!(epoch.skipped()[0].picture, "made/3.png");
+    let found = cirio_data::survey(&Panics(Made::new(8, &[])));
+    assert_eq!((found.grey, found.unreadable.len()), (7, 1));
 }
 
 #[test]
@@ -236,5 +238,6 @@ fn a_subset_loads_like_a_whole() {
     assert_eq!(loader.epoch(0).flat_map(|batch| batch.unwrap().labels).collect::<Vec<_>>(), part.labels());
     assert_eq!(Subset::sample(whole.clone(), 7, 1).unwrap().len(), 7);
     assert_eq!(Subset::sample(whole.clone(), 70, 1).unwrap().len(), 30);
+    assert!(message(Subset::per_class(whole.clone(), 0, 1)).contains("at least 1"));
     assert!(message(Subset::new(whole, vec![30])).contains("picture 30"));
 }

@@ -1,12 +1,12 @@
 //! One batch: how it is prepared, and what is handed out.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Device, Tensor};
 
 use super::Source;
 use crate::dataset::{Sample, Skipped, Strictness};
+use crate::files::guard;
 use crate::{Error, Purpose, Result, derived_rng};
 
 /// N pictures, ready for a network.
@@ -66,10 +66,7 @@ impl Source {
             }
             let start = batch.indices.len() * length;
             let pixels = &mut batch.pixels[start..start + length];
-            // A decoder that panics on a hostile file must not leave the reader of the epoch waiting.
-            let label = catch_unwind(AssertUnwindSafe(|| self.prepare_picture(epoch, index, pixels))).unwrap_or_else(|_| {
-                Err(Error::Picture { picture: self.dataset.picture_name(index), reason: "its decoder panicked".into() })
-            });
+            let label = guard(|| self.dataset.picture_name(index), || self.prepare_picture(epoch, index, pixels));
             match (label, self.config.strictness) {
                 (Ok(label), _) => {
                     batch.labels.push(label);
