@@ -164,7 +164,7 @@ fn max_along(x: &Tensor, shape: &Pool2dShape, axis: usize) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::{DType, Device, Var};
 
     use super::super::with_portable;
     use super::*;
@@ -175,14 +175,18 @@ mod tests {
         Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap()
     }
 
+    /// Whether it comes first or last in the window, and its gradient goes to it.
     #[test]
     fn a_nan_in_a_window_is_its_maximum() -> Result<()> {
-        let x = Tensor::new(&[[[[1f32, f32::NAN, 3.0], [f32::NEG_INFINITY, 2.0, f32::INFINITY]]]], &Device::Cpu)?;
+        let (nan, infinity) = (f32::NAN, f32::INFINITY);
+        let x = Var::new(&[[[[1f32, nan, 3.0, 4.0, nan], [-infinity, 2.0, infinity, nan, nan]]]], &Device::Cpu)?;
         let config = Pool2dConfig { kernel: [2, 1], stride: [1; 2], padding: [0; 2], ceil_mode: false };
         for y in [max_pool2d(&x, &config)?, with_portable(|| max_pool2d(&x, &config))?] {
-            let y = y.flatten_all()?.to_vec1::<f32>()?;
-            assert_eq!((y[0], y[2]), (1.0, f32::INFINITY));
-            assert!(y[1].is_nan());
+            let maxima = y.flatten_all()?.to_vec1::<f32>()?;
+            assert_eq!((maxima[0], maxima[2]), (1.0, infinity));
+            assert!([1, 3, 4].iter().all(|&window| maxima[window].is_nan()), "{maxima:?}");
+            let gradient = y.backward()?.get(&x).unwrap().flatten_all()?.to_vec1::<f32>()?;
+            assert_eq!(gradient, [1., 1., 0., 0., 0., 0., 0., 1., 1., 1.]);
         }
         Ok(())
     }
