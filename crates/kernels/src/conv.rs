@@ -4,12 +4,24 @@
 //! y[o, i, j] = b[o] + Σ over c, r, s of w[o, c, r, s] · x[c, i·stride - padding + r·dilation, j·stride - padding + s·dilation]
 //! ```
 
+mod columns;
+mod direct;
 mod im2col;
+
+use rayon::prelude::*;
+
+use direct::Direct;
 
 use crate::error::{ShapeError, expect, expect_positive, volume};
 use crate::linear::Linear;
-use crate::parallel::Scratch;
+use crate::parallel::{CHUNK, Scratch};
 use crate::simd;
+
+/// Tasks that are worth making so that several threads have enough to do, whatever their number.
+const TASKS: usize = 16;
+
+/// Floats of all partial sums of a gradient to the weights.
+const PARTIAL_SUMS: usize = 1 << 20;
 
 /// The sizes of a convolution; pairs are rows, columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -99,20 +111,30 @@ impl Conv2dShape {
 }
 
 /// The plan for a convolution of one shape: how it is cut and computed. It holds no weights and can be shared by threads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conv2d {
     shape: Conv2dShape,
     output: [usize; 2],
-    algorithm: Algorithm,
+    forward: Algorithm,
+    backward_input: Algorithm,
+    backward_weight: Algorithm,
 }
 
-/// How a convolution is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How one pass of a convolution is computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Algorithm {
     /// The filter covers the input: a fully connected layer.
     Linear(Linear),
+    /// Vectors of pixels straight from the image.
+    Direct(Direct),
     /// The input's windows are laid out as a matrix, which is multiplied with the weights.
     Im2col,
+}
+
+impl Algorithm {
+    fn direct(shape: Conv2dShape) -> Self {
+        Direct::new(shape).map_or(Self::Im2col, Self::Direct)
+    }
 }
 
 impl Conv2d {
@@ -122,11 +144,13 @@ impl Conv2d {
     /// See [`Conv2dShape::check`].
     pub fn new(shape: Conv2dShape) -> Result<Self, ShapeError> {
         shape.check()?;
-        let algorithm = match shape {
-            covering if covering.covers_input() => Algorithm::Linear(Linear::new(shape.taps(), shape.c_out)?),
-            _ => Algorithm::Im2col,
+        let [forward, backward_input, backward_weight] = if shape.covers_input() {
+            let linear = Linear::new(shape.taps(), shape.c_out)?;
+            [(); 3].map(|()| Algorithm::Linear(linear))
+        } else {
+            [Algorithm::direct(shape), Direct::turned(&shape).map_or(Algorithm::Im2col, Algorithm::direct), Algorithm::direct(shape)]
         };
-        Ok(Self { shape, output: shape.output(), algorithm })
+        Ok(Self { shape, output: shape.output(), forward, backward_input, backward_weight })
     }
 
     /// The shape that the plan is for.
@@ -161,8 +185,9 @@ impl Conv2d {
         if let Some(bias) = bias {
             expect("bias", bias, &[self.shape.c_out])?;
         }
-        match self.algorithm {
+        match &self.forward {
             Algorithm::Linear(linear) => linear.forward(n, x, w, bias, y, scratch)?,
+            Algorithm::Direct(direct) => direct.forward(n, x, w, bias, y, scratch),
             Algorithm::Im2col => im2col::forward(&self.shape, n, x, w, bias, y, scratch),
         }
         Ok(())
@@ -179,8 +204,9 @@ impl Conv2d {
         self.expect_output("dy", n, dy)?;
         self.expect_weight("w", w)?;
         self.expect_input("dx", n, dx)?;
-        match self.algorithm {
+        match &self.backward_input {
             Algorithm::Linear(linear) => linear.backward_input(n, dy, w, dx, scratch)?,
+            Algorithm::Direct(direct) => direct.backward_input(n, dy, w, dx, scratch),
             Algorithm::Im2col => im2col::backward_input(&self.shape, n, dy, w, dx, scratch),
         }
         Ok(())
@@ -197,8 +223,9 @@ impl Conv2d {
         self.expect_input("x", n, x)?;
         self.expect_output("dy", n, dy)?;
         self.expect_weight("dw", dw)?;
-        match self.algorithm {
+        match &self.backward_weight {
             Algorithm::Linear(linear) => linear.backward_weight(n, x, dy, dw, scratch)?,
+            Algorithm::Direct(direct) => direct.backward_weight(n, x, dy, dw, scratch),
             Algorithm::Im2col => im2col::backward_weight(&self.shape, n, x, dy, dw, scratch),
         }
         Ok(())
@@ -236,4 +263,16 @@ impl Conv2d {
         let Conv2dShape { c_in, c_out, kernel, groups, .. } = self.shape;
         expect(what, values, &[c_out, c_in / groups, kernel[0], kernel[1]])
     }
+}
+
+/// out = the sum of the vectors of its length that `sums` holds, always added in the same order.
+fn sum_in_order(sums: &[f32], out: &mut [f32]) {
+    let length = out.len();
+    out.par_chunks_mut(CHUNK).enumerate().for_each(|(index, out)| {
+        let places = index * CHUNK..index * CHUNK + out.len();
+        out.copy_from_slice(&sums[places.clone()]);
+        for sum in sums.chunks_exact(length).skip(1) {
+            simd::add(out, &sum[places.clone()]);
+        }
+    });
 }

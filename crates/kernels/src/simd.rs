@@ -67,3 +67,16 @@ pub(crate) fn sum(values: &[f32]) -> f32 {
     }
     Arch::new().dispatch(Sum(values))
 }
+
+/// Floats of a vector on this machine.
+pub(crate) fn lanes() -> usize {
+    struct Lanes;
+    impl WithSimd for Lanes {
+        type Output = usize;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _simd: S) -> usize {
+            S::F32_LANES
+        }
+    }
+    Arch::new().dispatch(Lanes)
+}

@@ -13,9 +13,8 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
-use super::Conv2dShape;
+use super::columns::Columns;
+use super::{Conv2dShape, PARTIAL_SUMS, TASKS, sum_in_order};
 use crate::gemm::{Into, Matrix, product};
 use crate::parallel::{Parts, Scratch, for_each_task, lane_len, piece, split, threads_for};
 
@@ -24,12 +23,6 @@ const WINDOWS: usize = 1 << 17;
 
 /// Fewest and most pixels of a tile, as far as whole rows allow.
 const PIXELS: [usize; 2] = [96, 1024];
-
-/// Tasks that are worth making so that several threads have enough to do, whatever their number.
-const TASKS: usize = 16;
-
-/// Floats of all partial sums of a gradient to the weights.
-const PARTIAL_SUMS: usize = 1 << 20;
 
 /// A convolution cut into tiles. Lengths are of one group.
 struct Cut<'a> {
@@ -106,7 +99,7 @@ impl<'a> Cut<'a> {
             for r in 0..kernel[0] {
                 for s in 0..kernel[1] {
                     let Some(line) = lines.next() else { return Matrix::rows(&[], 0, 0, 0) };
-                    let columns = Taps::new(self, s);
+                    let columns = self.columns(s);
                     for (row, to) in rows.clone().zip(line.chunks_exact_mut(self.out[1])) {
                         let (image, row) = (row / self.out[0], row % self.out[0]);
                         match self.input_row(row, r) {
@@ -129,7 +122,7 @@ impl<'a> Cut<'a> {
             for r in 0..kernel[0] {
                 for s in 0..kernel[1] {
                     let Some(line) = lines.next() else { return };
-                    let columns = Taps::new(self, s);
+                    let columns = self.columns(s);
                     for (row, from) in rows.clone().zip(line.chunks_exact(self.out[1])) {
                         if let Some(input) = self.input_row(row % self.out[0], r) {
                             columns.scatter(from, &mut dx(row / self.out[0], channel)[input * w..][..w]);
@@ -144,6 +137,12 @@ impl<'a> Cut<'a> {
     fn input_row(&self, row: usize, r: usize) -> Option<usize> {
         let &Conv2dShape { h, stride, padding, dilation, .. } = self.shape;
         (row * stride[0] + r * dilation[0]).checked_sub(padding[0]).filter(|&row| row < h)
+    }
+
+    /// How the kernel's column `s` meets a row of the input.
+    fn columns(&self, s: usize) -> Columns {
+        let &Conv2dShape { w, stride, padding, dilation, .. } = self.shape;
+        Columns::new(self.out[1], w, stride[1], s * dilation[1], padding[1])
     }
 
     /// The gradient to a tile of a group's maps, (filters, pixels). It lies in `dy` itself where the tile is of one image.
@@ -164,46 +163,6 @@ impl<'a> Cut<'a> {
             }
         }
         Matrix::rows(dense, self.filters, pixels, pixels)
-    }
-}
-
-/// The input's columns under one column of the kernel: the outputs `valid` take `first`, `first + stride`, …; the others padding.
-struct Taps {
-    valid: Range<usize>,
-    first: usize,
-    stride: usize,
-}
-
-impl Taps {
-    fn new(cut: &Cut, s: usize) -> Self {
-        let &Conv2dShape { w, stride: [_, stride], padding: [_, padding], dilation: [_, dilation], .. } = cut.shape;
-        let (shift, width) = (s * dilation, cut.out[1]);
-        let start = padding.saturating_sub(shift).div_ceil(stride).min(width);
-        let end = (w + padding).saturating_sub(shift).div_ceil(stride).clamp(start, width);
-        Self { valid: start..end, first: (start * stride + shift).saturating_sub(padding), stride }
-    }
-
-    fn gather(&self, row: &[f32], to: &mut [f32]) {
-        let (before, rest) = to.split_at_mut(self.valid.start);
-        let (inside, after) = rest.split_at_mut(self.valid.len());
-        before.fill(0.0);
-        after.fill(0.0);
-        if inside.is_empty() {
-        } else if self.stride == 1 {
-            inside.copy_from_slice(&row[self.first..][..inside.len()]);
-        } else {
-            inside.iter_mut().zip(row[self.first..].iter().step_by(self.stride)).for_each(|(to, from)| *to = *from);
-        }
-    }
-
-    fn scatter(&self, from: &[f32], row: &mut [f32]) {
-        let from = &from[self.valid.clone()];
-        if from.is_empty() {
-        } else if self.stride == 1 {
-            row[self.first..].iter_mut().zip(from).for_each(|(to, from)| *to += from);
-        } else {
-            row[self.first..].iter_mut().step_by(self.stride).zip(from).for_each(|(to, from)| *to += from);
-        }
     }
 }
 
@@ -314,14 +273,7 @@ pub(super) fn backward_weight(shape: &Conv2dShape, n: usize, x: &[f32], dy: &[f3
             to.copy_from_slice(row);
         }
     });
-    let sums = &*sums;
-    dw.par_chunks_mut(1 << 14).enumerate().for_each(|(index, dw)| {
-        let places = index << 14..(index << 14) + dw.len();
-        dw.copy_from_slice(&sums[places.clone()]);
-        for sum in sums.chunks_exact(length).skip(1) {
-            dw.iter_mut().zip(&sum[places.clone()]).for_each(|(to, from)| *to += from);
-        }
-    });
+    sum_in_order(sums, dw);
 }
 
 /// How many of a group's channels a task takes, where there are so many tasks for each channel.

@@ -1,0 +1,154 @@
+//! Times the layers of LeNet-5's training step at batch 128, and some layers of larger networks, forward and backward.
+//!
+//! `cargo bench -p cirio-kernels [-- NAME]` times those whose name has NAME in it; `RAYON_NUM_THREADS` is the number of threads.
+#![allow(clippy::print_stdout)] // a program
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use cirio_kernels::{Conv2d, Conv2dShape, Linear, Lrn, LrnShape, MaxPool2d, Pool2dShape, Scratch, ShapeError, relu, relu_backward};
+
+fn main() -> Result<(), ShapeError> {
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    println!(
+        "{} threads; median and best of a layer's calls, and what its floating-point operations make of the median",
+        rayon::current_num_threads()
+    );
+    let mut bench = Bench { wanted, scratch: Scratch::new(), total: Duration::ZERO };
+    let n = 128;
+
+    bench.conv("lenet conv1", n, conv([1, 6], 32, 5, 0), true)?;
+    bench.relu("lenet relu1", n * 6 * 28 * 28)?;
+    bench.max_pool("lenet pool1", n, pool(6, 28, 2, 2))?;
+    bench.conv("lenet conv2", n, conv([6, 16], 14, 5, 0), false)?;
+    bench.relu("lenet relu2", n * 16 * 10 * 10)?;
+    bench.max_pool("lenet pool2", n, pool(16, 10, 2, 2))?;
+    bench.linear("lenet fc1", n, 400, 120)?;
+    bench.relu("lenet relu3", n * 120)?;
+    bench.linear("lenet fc2", n, 120, 84)?;
+    bench.relu("lenet relu4", n * 84)?;
+    bench.linear("lenet fc3", n, 84, 10)?;
+    println!("{:<44} {:>9.3} ms\n", "all of these: a training step of LeNet-5", milliseconds(bench.total));
+
+    bench.conv("vgg first", 1, conv([3, 64], 224, 3, 1), true)?;
+    bench.conv("vgg middle", 1, conv([128, 128], 112, 3, 1), false)?;
+    bench.conv("vgg last", 1, conv([512, 512], 14, 3, 1), false)?;
+    bench.conv("cifar vgg first", 64, conv([3, 64], 32, 3, 1), true)?;
+    bench.conv("cifar vgg middle", 64, conv([128, 128], 16, 3, 1), false)?;
+    bench.conv("cifar vgg last", 64, conv([512, 512], 2, 3, 1), false)?;
+    bench.conv("resnet pointwise", 1, conv([64, 256], 56, 1, 0), false)?;
+    bench.conv("depthwise", 8, Conv2dShape { groups: 64, ..conv([64, 64], 56, 3, 1) }, false)?;
+    bench.conv("alexnet first", 8, Conv2dShape { stride: [4; 2], ..conv([3, 64], 224, 11, 2) }, true)?;
+    bench.max_pool("alexnet pool", 8, pool(64, 55, 3, 2))?;
+    bench.lrn("alexnet norm", 8, LrnShape { c: 64, pixels: 55 * 55, size: 5, alpha: 1e-4, beta: 0.75, k: 2.0 })?;
+    bench.linear("alexnet fc, one image", 1, 9216, 4096)?;
+    bench.linear("alexnet fc, eight images", 8, 9216, 4096)
+}
+
+/// A square convolution with stride 1.
+fn conv([c_in, c_out]: [usize; 2], side: usize, kernel: usize, padding: usize) -> Conv2dShape {
+    Conv2dShape { c_in, c_out, h: side, w: side, kernel: [kernel; 2], stride: [1; 2], padding: [padding; 2], dilation: [1; 2], groups: 1 }
+}
+
+fn pool(c: usize, side: usize, kernel: usize, stride: usize) -> Pool2dShape {
+    Pool2dShape { c, h: side, w: side, kernel: [kernel; 2], stride: [stride; 2], padding: [0; 2], ceil_mode: false }
+}
+
+/// Numbers in -0.5 … 0.5, some of them alike.
+fn values(count: usize) -> Vec<f32> {
+    (0..count).map(|index| (index * 7919 % 1013) as f32 / 1012.0 - 0.5).collect()
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+struct Bench {
+    wanted: String,
+    scratch: Scratch,
+    /// The sum of the medians so far.
+    total: Duration,
+}
+
+impl Bench {
+    /// Times one call; `operations` are its multiplications and additions.
+    fn time(
+        &mut self,
+        name: &str,
+        operations: usize,
+        mut call: impl FnMut(&mut Scratch) -> Result<(), ShapeError>,
+    ) -> Result<(), ShapeError> {
+        if !name.contains(&self.wanted) {
+            return Ok(());
+        }
+        let mut times = Vec::new();
+        let begin = Instant::now();
+        while times.len() < 5 || (begin.elapsed() < Duration::from_millis(250) && times.len() < 2000) {
+            let start = Instant::now();
+            call(&mut self.scratch)?;
+            times.push(start.elapsed());
+        }
+        times.sort();
+        let (median, best) = (times[times.len() / 2], times[0]);
+        self.total += median;
+        let speed = operations as f64 / median.as_secs_f64() / 1e9;
+        println!("{name:<44} {:>9.3} ms {:>9.3} ms {speed:>7.1} GFLOP/s", milliseconds(median), milliseconds(best));
+        Ok(())
+    }
+
+    fn conv(&mut self, name: &str, n: usize, shape: Conv2dShape, first: bool) -> Result<(), ShapeError> {
+        let plan = Conv2d::new(shape)?;
+        let [rows, columns] = plan.output();
+        let x = values(n * shape.c_in * shape.h * shape.w);
+        let w = values(shape.c_out * shape.c_in / shape.groups * shape.kernel[0] * shape.kernel[1]);
+        let b = values(shape.c_out);
+        let mut y = values(n * shape.c_out * rows * columns);
+        let dy = y.clone();
+        let (mut dx, mut dw, mut db) = (x.clone(), w.clone(), b.clone());
+        let operations = 2 * n * rows * columns * w.len();
+        self.time(&format!("{name} forward"), operations, |scratch| plan.forward(n, &x, &w, Some(&b), black_box(&mut y), scratch))?;
+        if !first {
+            self.time(&format!("{name} to input"), operations, |scratch| plan.backward_input(n, &dy, &w, black_box(&mut dx), scratch))?;
+        }
+        self.time(&format!("{name} to weight"), operations, |scratch| plan.backward_weight(n, &x, &dy, black_box(&mut dw), scratch))?;
+        self.time(&format!("{name} to bias"), dy.len(), |_| plan.backward_bias(n, &dy, black_box(&mut db)))
+    }
+
+    fn linear(&mut self, name: &str, n: usize, inputs: usize, outputs: usize) -> Result<(), ShapeError> {
+        let plan = Linear::new(inputs, outputs)?;
+        let (x, w, b, dy) = (values(n * inputs), values(inputs * outputs), values(outputs), values(n * outputs));
+        let (mut y, mut dx, mut dw, mut db) = (dy.clone(), x.clone(), w.clone(), b.clone());
+        let operations = 2 * n * w.len();
+        self.time(&format!("{name} forward"), operations, |scratch| plan.forward(n, &x, &w, Some(&b), black_box(&mut y), scratch))?;
+        self.time(&format!("{name} to input"), operations, |scratch| plan.backward_input(n, &dy, &w, black_box(&mut dx), scratch))?;
+        self.time(&format!("{name} to weight"), operations, |scratch| plan.backward_weight(n, &x, &dy, black_box(&mut dw), scratch))?;
+        self.time(&format!("{name} to bias"), dy.len(), |_| plan.backward_bias(n, &dy, black_box(&mut db)))
+    }
+
+    fn max_pool(&mut self, name: &str, n: usize, shape: Pool2dShape) -> Result<(), ShapeError> {
+        let plan = MaxPool2d::new(shape)?;
+        let [rows, columns] = plan.output();
+        let x = values(n * shape.c * shape.h * shape.w);
+        let dy = values(n * shape.c * rows * columns);
+        let (mut y, mut dx) = (dy.clone(), x.clone());
+        let operations = dy.len() * shape.kernel[0] * shape.kernel[1];
+        self.time(&format!("{name} forward"), operations, |_| plan.forward(n, &x, black_box(&mut y)))?;
+        self.time(&format!("{name} backward"), operations, |_| plan.backward(n, &x, &dy, black_box(&mut dx)))
+    }
+
+    fn relu(&mut self, name: &str, count: usize) -> Result<(), ShapeError> {
+        let (x, dy) = (values(count), values(count));
+        let (mut y, mut dx) = (x.clone(), x.clone());
+        self.time(&format!("{name} forward"), count, |_| relu(&x, black_box(&mut y)))?;
+        self.time(&format!("{name} backward"), count, |_| relu_backward(&x, &dy, black_box(&mut dx)))
+    }
+
+    fn lrn(&mut self, name: &str, n: usize, shape: LrnShape) -> Result<(), ShapeError> {
+        let plan = Lrn::new(shape)?;
+        let x = values(n * shape.c * shape.pixels);
+        let (mut y, mut dx, dy) = (x.clone(), x.clone(), x.clone());
+        let operations = 2 * x.len() * shape.size;
+        self.time(&format!("{name} forward"), operations, |scratch| plan.forward(n, &x, black_box(&mut y), scratch))?;
+        self.time(&format!("{name} backward"), 2 * operations, |scratch| plan.backward(n, &x, &dy, black_box(&mut dx), scratch))
+    }
+}

@@ -1,0 +1,468 @@
+//! Convolution straight from the image, without a matrix of windows.
+//!
+//! The pixels of an output row are computed a vector at a time: for each tap (channel, kernel row, kernel column) a vector of
+//! the input is read, at a place that differs from the output's by a constant, and multiplied with that tap's weight of
+//! several filters. Where there is padding or a stride between columns, the image is first copied so that this holds: with
+//! zeros around it, and columns 0, stride, 2·stride, … beside one another, then columns 1, stride + 1, … (the *phases*).
+//!
+//! The last vector of a row ends with the row, and so overlaps the one before it where the width is not a multiple.
+#![allow(unsafe_code)] // the innermost loops read vectors without checks; the threads write parts of one output
+
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::columns::Columns;
+use super::{Conv2dShape, PARTIAL_SUMS, TASKS, sum_in_order};
+use crate::parallel::{Parts, Scratch, for_each_task, lane_len, piece, split, threads_for};
+use crate::simd;
+
+/// Filters that are computed together at most.
+const FILTERS: usize = 6;
+
+/// Vectors of pixels for which all filters are computed before the next ones are.
+const PIXELS: usize = 8;
+
+/// Vectors over which a gradient to the weights is summed before it goes from vectors to numbers.
+const SUMMED: usize = 128;
+
+/// Images of which a gradient to the weights is summed together at most.
+const IMAGES: usize = 16;
+
+/// Operations of a slab: of rows of an image that one thread computes.
+const SLAB: usize = 1 << 23;
+
+/// Fewest rows of a slab.
+const ROWS: usize = 4;
+
+/// Most columns, and most taps.
+const LONG: usize = 1 << 14;
+
+/// The plan for one shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Direct {
+    shape: Conv2dShape,
+    out: [usize; 2],
+    /// Rows of a slab of the output.
+    rows: usize,
+    /// Phases, rows and columns of a channel of a copied slab; none where the image is read in place.
+    copied: Option<[usize; 3]>,
+    /// The place of each tap of a filter, counted from an output's place in the input.
+    taps: Vec<usize>,
+    /// The largest of them.
+    farthest: usize,
+    /// The vectors of a slab, row by row: in the order of their places.
+    vectors: Vec<Vector>,
+}
+
+/// Some neighbouring pixels of an output row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Vector {
+    /// Its place in a channel of the slab of the input.
+    input: usize,
+    /// Its place in a map of the slab of the output.
+    output: usize,
+    /// How many of its first pixels are in the vector before, too.
+    overlap: usize,
+}
+
+impl Direct {
+    /// None where a row of the output is shorter than a vector, or the lists of taps and vectors would be long.
+    pub(super) fn new(shape: Conv2dShape) -> Option<Self> {
+        let Conv2dShape { c_in, c_out, w, h, kernel, stride, padding, dilation, groups } = shape;
+        let (out, lanes) = (shape.output(), simd::lanes());
+        if out[1] < lanes || out[1] > LONG || shape.taps() > LONG {
+            return None;
+        }
+        let operations = (2 * c_out * out[1]).saturating_mul(shape.taps()).saturating_mul(out[0]);
+        let slabs = (operations / SLAB).clamp(1, out[0].div_ceil(ROWS));
+        let rows = out[0].div_ceil(slabs);
+        let copied = (padding != [0; 2] || stride[1] != 1).then(|| {
+            let phases = (0..kernel[1]).map(|s| s * dilation[1] % stride[1]).max().unwrap_or(0) + 1;
+            let tall = (rows - 1) * stride[0] + (kernel[0] - 1) * dilation[0] + 1;
+            [phases, tall, out[1] + (kernel[1] - 1) * dilation[1] / stride[1]]
+        });
+        let [phases, tall, wide] = copied.unwrap_or([1, h, w]);
+        let mut taps = Vec::with_capacity(shape.taps());
+        for channel in 0..c_in / groups {
+            for r in 0..kernel[0] {
+                for s in 0..kernel[1] {
+                    let shift = s * dilation[1];
+                    let (phase, column) = if copied.is_some() { (shift % stride[1], shift / stride[1]) } else { (0, shift) };
+                    taps.push(((channel * phases + phase) * tall + r * dilation[0]) * wide + column);
+                }
+            }
+        }
+        let mut vectors = Vec::with_capacity(rows * out[1].div_ceil(lanes));
+        for row in 0..rows {
+            for wanted in (0..out[1]).step_by(lanes) {
+                let column = wanted.min(out[1] - lanes);
+                vectors.push(Vector { input: row * stride[0] * wide + column, output: row * out[1] + column, overlap: wanted - column });
+            }
+        }
+        let farthest = taps.iter().copied().max()?;
+        Some(Self { shape, out, rows, copied, taps, farthest, vectors })
+    }
+
+    /// The shape whose forward pass is this one's gradient to the input, with the filters turned by half a circle.
+    pub(super) fn turned(shape: &Conv2dShape) -> Option<Conv2dShape> {
+        let &Conv2dShape { c_in, c_out, h, w, kernel, stride, padding, dilation, .. } = shape;
+        let [rows, columns] = shape.output();
+        let around = |axis: usize| (dilation[axis] * (kernel[axis] - 1)).checked_sub(padding[axis]);
+        let turned = Conv2dShape { c_in: c_out, c_out: c_in, h: rows, w: columns, padding: [around(0)?, around(1)?], ..*shape };
+        (stride == [1; 2] && turned.output() == [h, w]).then_some(turned)
+    }
+
+    /// Channels and filters of a group.
+    fn group(&self) -> [usize; 2] {
+        [self.shape.c_in / self.shape.groups, self.shape.c_out / self.shape.groups]
+    }
+
+    /// Slabs of an image.
+    fn slabs(&self) -> usize {
+        self.out[0].div_ceil(self.rows)
+    }
+
+    fn map(&self) -> usize {
+        self.out[0] * self.out[1]
+    }
+
+    fn operations(&self, n: usize) -> usize {
+        (2 * self.shape.c_out * self.taps.len() * self.map()).saturating_mul(n)
+    }
+
+    /// Floats of a channel of a slab of the input, and from one channel to the next.
+    fn channel(&self) -> usize {
+        self.copied.map_or(self.shape.h * self.shape.w, |[phases, tall, wide]| phases * tall * wide)
+    }
+
+    /// Floats of a copied slab; 0 where the image is read in place.
+    fn slab(&self) -> usize {
+        self.copied.map_or(0, |_| self.shape.c_in * self.channel())
+    }
+
+    /// The output's rows of a slab of an image.
+    fn rows_of(&self, slab: usize) -> Range<usize> {
+        piece(slab % self.slabs(), self.rows, self.out[0])
+    }
+
+    /// The vectors of a slab.
+    fn vectors_of(&self, slab: usize) -> &[Vector] {
+        &self.vectors[..self.vectors.len() / self.rows * self.rows_of(slab).len()]
+    }
+
+    /// The input of a slab, copied to `buffer` if need be.
+    fn input<'a>(&self, x: &'a [f32], slab: usize, buffer: &'a mut [f32]) -> &'a [f32] {
+        let &Conv2dShape { c_in, h, w, stride, padding, .. } = &self.shape;
+        let image = &x[slab / self.slabs() * c_in * h * w..][..c_in * h * w];
+        let first = self.rows_of(slab).start * stride[0];
+        let Some([phases, tall, wide]) = self.copied else { return &image[first * w..] };
+        for phase in 0..phases {
+            let columns = Columns::new(wide, w, stride[1], phase, padding[1]);
+            for (channel, to) in buffer.chunks_exact_mut(phases * tall * wide).enumerate() {
+                for (row, to) in to[phase * tall * wide..][..tall * wide].chunks_exact_mut(wide).enumerate() {
+                    match (first + row).checked_sub(padding[0]).filter(|&row| row < h) {
+                        Some(row) => columns.gather(&image[(channel * h + row) * w..][..w], to),
+                        None => to.fill(0.0),
+                    }
+                }
+            }
+        }
+        buffer
+    }
+
+    /// Blocks of a group's filters that are computed together, as even as they can be.
+    fn blocks(&self) -> impl Iterator<Item = Range<usize>> {
+        let [_, filters] = self.group();
+        let blocks = filters.div_ceil(FILTERS);
+        (0..blocks).map(move |block| block * filters / blocks..(block + 1) * filters / blocks)
+    }
+
+    /// Lays the weights out block by block: tap by tap, the weights of a block's filters beside one another.
+    fn pack(&self, packed: &mut [f32], weight: impl Fn(usize, usize) -> f32) {
+        let [_, filters] = self.group();
+        for group in 0..self.shape.groups {
+            for block in self.blocks() {
+                let block = group * filters + block.start..group * filters + block.end;
+                let place = &mut packed[block.start * self.taps.len()..block.end * self.taps.len()];
+                for (tap, place) in place.chunks_exact_mut(block.len()).enumerate() {
+                    place.iter_mut().zip(block.clone()).for_each(|(place, filter)| *place = weight(filter, tap));
+                }
+            }
+        }
+    }
+
+    /// See [`Conv2d::forward`](super::Conv2d::forward); the lengths were checked there.
+    pub(super) fn forward(&self, n: usize, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32], scratch: &mut Scratch) {
+        self.run(n, x, |filter, tap| w[filter * self.taps.len() + tap], bias, y, scratch);
+    }
+
+    /// The gradient to the input of the convolution that this one's shape was [turned](Self::turned) from.
+    pub(super) fn backward_input(&self, n: usize, dy: &[f32], w: &[f32], dx: &mut [f32], scratch: &mut Scratch) {
+        // This one's filters are that one's channels, and the other way round.
+        let [filters, channels] = self.group();
+        let area = self.shape.kernel[0] * self.shape.kernel[1];
+        let weight = |channel: usize, tap: usize| {
+            let (group, channel) = (channel / channels, channel % channels);
+            let (filter, place) = (group * filters + tap / area, area - 1 - tap % area);
+            w[(filter * channels + channel) * area + place]
+        };
+        self.run(n, dy, weight, None, dx, scratch);
+    }
+
+    fn run(&self, n: usize, x: &[f32], weight: impl Fn(usize, usize) -> f32, bias: Option<&[f32]>, y: &mut [f32], scratch: &mut Scratch) {
+        let tasks = n * self.slabs();
+        let lane = lane_len(&[self.slab()]);
+        let threads = threads_for(tasks, self.operations(n));
+        let [lanes, packed] = scratch.buffers([threads * lane, self.shape.c_out * self.taps.len()]);
+        self.pack(packed, weight);
+        let (weights, y) = (&*packed, &Parts::new(y));
+        for_each_task(tasks, lanes, lane, |slab, lane| {
+            let [buffer] = split(lane, [self.slab()]);
+            let input = self.input(x, slab, buffer);
+            let start = slab / self.slabs() * self.shape.c_out * self.map() + self.rows_of(slab).start * self.out[1];
+            Arch::new().dispatch(Forward { plan: self, slab, input, weights, bias, y, start });
+        });
+    }
+
+    /// See [`Conv2d::backward_weight`](super::Conv2d::backward_weight); the lengths were checked there.
+    ///
+    /// A task sums over a run of slabs; the sums of the runs are added in order.
+    pub(super) fn backward_weight(&self, n: usize, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &mut Scratch) {
+        let slabs = n * self.slabs();
+        let run = slabs.div_ceil((PARTIAL_SUMS / dw.len()).clamp(1, TASKS)).max(1);
+        let tasks = slabs.div_ceil(run).max(1);
+        // Slabs that are summed together: some small images, but only one part of a large one.
+        let together = if self.slabs() == 1 { SUMMED.div_ceil(self.vectors.len()).min(IMAGES).min(run) } else { 1 };
+        let lengths = [together * self.slab(), together * self.shape.c_out * self.vectors.len() * simd::lanes()];
+        let lane = lane_len(&lengths);
+        let [lanes, sums] = scratch.buffers([threads_for(tasks, self.operations(n)) * lane, tasks * dw.len()]);
+        let length = dw.len();
+        let parts = Parts::new(sums);
+        for_each_task(tasks, lanes, lane, |task, lane| {
+            // SAFETY: this run's sums belong to this task alone.
+            let sum = unsafe { parts.part(task * length..(task + 1) * length) };
+            sum.fill(0.0);
+            let [buffer, gradients] = split(lane, lengths);
+            let run = piece(task, run, slabs);
+            for first in run.clone().step_by(together) {
+                let some = first..(first + together).min(run.end);
+                let mut inputs = [&[] as &[f32]; IMAGES];
+                let mut buffer = &mut *buffer;
+                for (slab, input) in some.clone().zip(&mut inputs) {
+                    let (own, rest) = buffer.split_at_mut(self.slab());
+                    *input = self.input(x, slab, own);
+                    buffer = rest;
+                }
+                let inputs = &inputs[..some.len()];
+                self.pack_gradients(dy, some, gradients);
+                Arch::new().dispatch(BackwardWeight { plan: self, slab: first, inputs, gradients, sum });
+            }
+        });
+        sum_in_order(sums, dw);
+    }
+
+    /// Lays the gradients to some slabs out as vectors: filters by blocks; in a block slab by slab, vector by vector, filter by
+    /// filter. What a vector has in common with the one before it is 0 in the later one.
+    fn pack_gradients(&self, dy: &[f32], slabs: Range<usize>, packed: &mut [f32]) {
+        let (map, lanes, [_, filters]) = (self.map(), simd::lanes(), self.group());
+        let mut places = packed.chunks_exact_mut(lanes);
+        for group in 0..self.shape.groups {
+            for block in self.blocks() {
+                for slab in slabs.clone() {
+                    let start = slab / self.slabs() * self.shape.c_out * map + self.rows_of(slab).start * self.out[1];
+                    for vector in self.vectors_of(slab) {
+                        for filter in block.clone() {
+                            let Some(place) = places.next() else { return };
+                            place.copy_from_slice(&dy[start + (group * filters + filter) * map + vector.output..][..lanes]);
+                            place[..vector.overlap].fill(0.0);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One slab of the output, all filters.
+struct Forward<'a> {
+    plan: &'a Direct,
+    slab: usize,
+    input: &'a [f32],
+    weights: &'a [f32],
+    bias: Option<&'a [f32]>,
+    y: &'a Parts<'a>,
+    /// Where the slab begins in y.
+    start: usize,
+}
+
+impl WithSimd for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let [channels, filters] = self.plan.group();
+        for vectors in self.plan.vectors_of(self.slab).chunks(PIXELS) {
+            for group in 0..self.plan.shape.groups {
+                let input = &self.input[group * channels * self.plan.channel()..];
+                for block in self.plan.blocks() {
+                    let block = group * filters + block.start..group * filters + block.end;
+                    match block.len() {
+                        1 => self.block::<S, 1, 4>(simd, input, block.start, vectors),
+                        2 => self.block::<S, 2, 4>(simd, input, block.start, vectors),
+                        3 => self.block::<S, 3, 2>(simd, input, block.start, vectors),
+                        4 => self.block::<S, 4, 2>(simd, input, block.start, vectors),
+                        5 => self.block::<S, 5, 2>(simd, input, block.start, vectors),
+                        _ => self.block::<S, FILTERS, 2>(simd, input, block.start, vectors),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Forward<'_> {
+    /// F filters of some vectors, V vectors at a time.
+    #[inline(always)]
+    fn block<S: Simd, const F: usize, const V: usize>(&self, simd: S, input: &[f32], filter: usize, vectors: &[Vector]) {
+        let (some, rest) = vectors.as_chunks::<V>();
+        some.iter().for_each(|vectors| self.tile::<S, F, V>(simd, input, filter, vectors));
+        rest.as_chunks::<1>().0.iter().for_each(|vectors| self.tile::<S, F, 1>(simd, input, filter, vectors));
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd, const F: usize, const V: usize>(&self, simd: S, input: &[f32], filter: usize, vectors: &[Vector; V]) {
+        let taps = &self.plan.taps;
+        let weights = self.weights[filter * taps.len()..].as_chunks::<F>().0;
+        let bias = |f: usize| simd.splat_f32s(self.bias.map_or(0.0, |bias| bias[filter + f]));
+        let mut sums: [[S::f32s; V]; F] = std::array::from_fn(|f| [bias(f); V]);
+        assert!(vectors[V - 1].input + self.plan.farthest + S::F32_LANES <= input.len(), "a vector lies outside the image");
+        for (&tap, weights) in taps.iter().zip(weights) {
+            // SAFETY: the assertion says that the farthest tap of the last vector is inside the image.
+            let pixels = vectors.map(|vector| unsafe { read::<S>(input, vector.input + tap) });
+            for f in 0..F {
+                let weight = simd.splat_f32s(weights[f]);
+                for v in 0..V {
+                    sums[f][v] = simd.mul_add_e_f32s(pixels[v], weight, sums[f][v]);
+                }
+            }
+        }
+        for (f, sums) in sums.into_iter().enumerate() {
+            for (sum, vector) in sums.into_iter().zip(vectors) {
+                let start = self.start + (filter + f) * self.plan.map() + vector.output;
+                // SAFETY: the rows of a slab belong to one task, which has one of these parts at a time.
+                let place = unsafe { self.y.part(start..start + S::F32_LANES) };
+                S::as_mut_simd_f32s(place).0[0] = sum;
+            }
+        }
+    }
+}
+
+/// The gradient to all weights, summed over some slabs.
+struct BackwardWeight<'a> {
+    plan: &'a Direct,
+    /// The first slab. There are others only where a slab is a whole image, so that they are alike.
+    slab: usize,
+    inputs: &'a [&'a [f32]],
+    gradients: &'a [f32],
+    sum: &'a mut [f32],
+}
+
+impl WithSimd for BackwardWeight<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let [channels, filters] = self.plan.group();
+        let gradients = S::as_simd_f32s(self.gradients).0;
+        let vectors = self.plan.vectors_of(self.slab);
+        let of_filter = self.inputs.len() * vectors.len();
+        for group in 0..self.plan.shape.groups {
+            let channel = group * channels * self.plan.channel();
+            for block in self.plan.blocks() {
+                let block = group * filters + block.start..group * filters + block.end;
+                let gradients = &gradients[block.start * of_filter..block.end * of_filter];
+                match block.len() {
+                    1 => self.block::<S, 1, 8>(simd, channel, gradients, block.start, vectors),
+                    2 => self.block::<S, 2, 4>(simd, channel, gradients, block.start, vectors),
+                    3 => self.block::<S, 3, 4>(simd, channel, gradients, block.start, vectors),
+                    4 => self.block::<S, 4, 3>(simd, channel, gradients, block.start, vectors),
+                    5 => self.block::<S, 5, 2>(simd, channel, gradients, block.start, vectors),
+                    _ => self.block::<S, FILTERS, 2>(simd, channel, gradients, block.start, vectors),
+                }
+            }
+        }
+    }
+}
+
+impl BackwardWeight<'_> {
+    /// All taps of F filters, T taps at a time.
+    #[inline(always)]
+    fn block<S: Simd, const F: usize, const T: usize>(
+        &mut self,
+        simd: S,
+        channel: usize,
+        gradients: &[S::f32s],
+        filter: usize,
+        vectors: &[Vector],
+    ) {
+        let gradients = gradients.as_chunks::<F>().0;
+        let plan = self.plan;
+        let (some, rest) = plan.taps.as_chunks::<T>();
+        // A long run of vectors is cut, so that its gradients stay in the nearest cache from taps to taps.
+        for start in (0..vectors.len()).step_by(SUMMED) {
+            let part = start..(start + SUMMED).min(vectors.len());
+            for (index, taps) in some.iter().enumerate() {
+                self.tile::<S, F, T>(simd, channel, gradients, [filter, index * T], taps, vectors, part.clone());
+            }
+            for (index, taps) in rest.as_chunks::<1>().0.iter().enumerate() {
+                self.tile::<S, F, 1>(simd, channel, gradients, [filter, some.len() * T + index], taps, vectors, part.clone());
+            }
+        }
+    }
+
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)] // all of them change from call to call
+    fn tile<S: Simd, const F: usize, const T: usize>(
+        &mut self,
+        simd: S,
+        channel: usize,
+        gradients: &[[S::f32s; F]],
+        [filter, tap]: [usize; 2],
+        taps: &[usize; T],
+        vectors: &[Vector],
+        part: Range<usize>,
+    ) {
+        let mut sums = [[simd.splat_f32s(0.0); T]; F];
+        for (input, gradients) in self.inputs.iter().zip(gradients.chunks_exact(vectors.len())) {
+            let input = &input[channel..];
+            let last = vectors[part.end - 1].input;
+            assert!(last + self.plan.farthest + S::F32_LANES <= input.len(), "a vector lies outside the image");
+            for (vector, gradients) in vectors[part.clone()].iter().zip(&gradients[part.clone()]) {
+                // SAFETY: the assertion says that the farthest tap of the last vector is inside the image.
+                let pixels = taps.map(|tap| unsafe { read::<S>(input, vector.input + tap) });
+                for f in 0..F {
+                    for t in 0..T {
+                        sums[f][t] = simd.mul_add_e_f32s(pixels[t], gradients[f], sums[f][t]);
+                    }
+                }
+            }
+        }
+        for (f, sums) in sums.into_iter().enumerate() {
+            for (t, sum) in sums.into_iter().enumerate() {
+                self.sum[(filter + f) * self.plan.taps.len() + tap + t] += simd.reduce_sum_f32s(sum);
+            }
+        }
+    }
+}
+
+/// The vector that begins at a place.
+///
+/// # Safety
+/// It lies inside the slice.
+#[inline(always)]
+unsafe fn read<S: Simd>(values: &[f32], place: usize) -> S::f32s {
+    debug_assert!(place + S::F32_LANES <= values.len());
+    // SAFETY: the caller promises that the vector is inside; a vector of floats is plain data of that many floats.
+    unsafe { values.as_ptr().add(place).cast::<S::f32s>().read_unaligned() }
+}
