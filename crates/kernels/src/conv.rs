@@ -4,7 +4,6 @@
 //! y[o, i, j] = b[o] + Σ over c, r, s of w[o, c, r, s] · x[c, i·stride - padding + r·dilation, j·stride - padding + s·dilation]
 //! ```
 
-mod columns;
 mod direct;
 mod im2col;
 
@@ -14,7 +13,7 @@ use direct::Direct;
 
 use crate::error::{ShapeError, expect, expect_positive, volume};
 use crate::linear::Linear;
-use crate::parallel::{CHUNK, Scratch};
+use crate::parallel::{CHUNK, Scratch, threads_for};
 use crate::simd;
 
 /// Tasks that are worth making so that several threads have enough to do, whatever their number.
@@ -241,12 +240,14 @@ impl Conv2d {
     pub fn backward_bias(&self, n: usize, dy: &[f32], db: &mut [f32]) -> Result<(), ShapeError> {
         self.expect_output("dy", n, dy)?;
         expect("db", db, &[self.shape.c_out])?;
-        let map = self.output[0] * self.output[1];
-        db.fill(0.0);
-        for image in dy.chunks_exact(map * self.shape.c_out) {
-            for (db, map) in db.iter_mut().zip(image.chunks_exact(map)) {
-                *db += simd::sum(map);
-            }
+        let (map, filters) = (self.output[0] * self.output[1], self.shape.c_out);
+        let of_filter = |(filter, db): (usize, &mut f32)| {
+            *db = dy.chunks_exact(map).skip(filter).step_by(filters).map(simd::sum).sum();
+        };
+        if threads_for(filters, dy.len()) == 1 {
+            db.iter_mut().enumerate().for_each(of_filter);
+        } else {
+            db.par_iter_mut().enumerate().for_each(of_filter);
         }
         Ok(())
     }

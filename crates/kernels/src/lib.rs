@@ -27,6 +27,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod activation;
+mod columns;
 pub mod conv;
 mod error;
 mod gemm;
@@ -34,7 +35,6 @@ pub mod linear;
 pub mod lrn;
 mod parallel;
 pub mod pool;
-mod pool2x2;
 pub mod reference;
 mod simd;
 

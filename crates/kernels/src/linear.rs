@@ -1,6 +1,8 @@
 //! The fully connected layer: y = x·wᵀ + b.
 #![allow(unsafe_code)] // the blocks of an output lie interleaved in it
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::error::{ShapeError, expect, expect_positive, volume};
@@ -11,8 +13,11 @@ use crate::simd;
 /// Images up to which the weights are read row by row as in a product of a matrix and a vector.
 const FEW_IMAGES: usize = 4;
 
-/// Sides of the blocks that an output is cut into: images × features.
-const BLOCK: [usize; 2] = [64, 128];
+/// Most images of a block that an output is cut into.
+const IMAGES: usize = 64;
+
+/// Outputs whose gradients are passed to the inputs at a time: more rows of the weights than that are too many pages of memory.
+const ROWS: usize = 256;
 
 /// A fully connected layer of fixed sizes; see [`Linear::new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,9 +110,13 @@ impl Linear {
         expect("w", w, &[outputs, inputs])?;
         expect("dx", dx, &[n, inputs])?;
         self.for_each_block(n, inputs, outputs, dx, scratch, |images, features, block| {
-            let dy = Matrix::rows(&dy[images.start * outputs..], images.len(), outputs, outputs);
-            let w = Matrix::rows(&w[features.start..], outputs, features.len(), inputs);
-            product(dy, w, block, Into::Replace);
+            block.fill(0.0);
+            for start in (0..outputs).step_by(ROWS) {
+                let some = ROWS.min(outputs - start);
+                let dy = Matrix::rows(&dy[images.start * outputs + start..], images.len(), some, outputs);
+                let w = Matrix::rows(&w[start * inputs + features.start..], some, features.len(), inputs);
+                product(dy, w, block, Into::Add);
+            }
         });
         Ok(())
     }
@@ -164,17 +173,18 @@ impl Linear {
         inner: usize,
         out: &mut [f32],
         scratch: &mut Scratch,
-        fill: impl Fn(std::ops::Range<usize>, std::ops::Range<usize>, &mut [f32]) + Sync,
+        fill: impl Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync,
     ) {
-        let across = features.div_ceil(BLOCK[1]);
-        let blocks = n.div_ceil(BLOCK[0]) * across;
-        let lane = lane_len(&[BLOCK[0] * BLOCK[1]]);
+        let wide = if n <= IMAGES / 4 { 512 } else { 128 };
+        let across = features.div_ceil(wide);
+        let blocks = n.div_ceil(IMAGES) * across;
+        let lane = lane_len(&[n.min(IMAGES) * wide]);
         let threads = threads_for(blocks, 2 * n * features * inner);
         let [lanes] = scratch.buffers([threads * lane]);
         let out = Parts::new(out);
         for_each_task(blocks, lanes, lane, |block, lane| {
-            let images = piece(block / across, BLOCK[0], n);
-            let columns = piece(block % across, BLOCK[1], features);
+            let images = piece(block / across, IMAGES, n);
+            let columns = piece(block % across, wide, features);
             let dense = &mut lane[..images.len() * columns.len()];
             fill(images.clone(), columns.clone(), dense);
             for (image, row) in images.zip(dense.chunks_exact(columns.len())) {

@@ -1,8 +1,11 @@
 //! Pooling: each channel on its own. Sizes, padding, ceil mode and divisors are torch's.
 
+mod max;
+
+use std::ops::Range;
+
 use crate::error::{ShapeError, expect, expect_positive, volume};
 use crate::parallel::{for_each_pair, for_each_triple};
-use crate::pool2x2;
 
 /// The sizes of a pooling layer; pairs are rows, columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +54,9 @@ impl Pool2dShape {
         volume(&[c, h, w])?;
         volume(&[c, output[0], output[1]])?;
         volume(&[h.saturating_add(kernel[0]), w.saturating_add(kernel[1])])?;
+        if h * w > u32::MAX as usize {
+            return Err(ShapeError::TooLarge { shape: vec![h, w] }); // places of maxima are u32
+        }
         Ok(())
     }
 
@@ -120,32 +126,9 @@ struct Window {
 
 impl Window {
     /// Where its rows lie in a plane of this width.
-    fn lines(&self, width: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    fn lines(&self, width: usize) -> impl Iterator<Item = Range<usize>> {
         let [start, end] = self.columns;
         (self.rows[0]..self.rows[1]).map(move |row| row * width + start..row * width + end)
-    }
-
-    /// The place of the first maximum; a NaN counts as larger than anything, and the last NaN wins.
-    fn argmax(&self, plane: &[f32], width: usize) -> usize {
-        let (mut best, mut max) = (self.rows[0] * width + self.columns[0], f32::NEG_INFINITY);
-        for line in self.lines(width) {
-            for (place, &value) in line.clone().zip(&plane[line]) {
-                if value > max || value.is_nan() {
-                    (best, max) = (place, value);
-                }
-            }
-        }
-        best
-    }
-
-    fn max(&self, plane: &[f32], width: usize) -> f32 {
-        let mut max = f32::NEG_INFINITY;
-        for line in self.lines(width) {
-            for &value in &plane[line] {
-                max = if value > max || value.is_nan() { value } else { max };
-            }
-        }
-        max
     }
 }
 
@@ -188,9 +171,9 @@ impl MaxPool2d {
         shape.expect_output("y", n, y)?;
         for_each_pair(x, y, shape.planes(), |x, y| {
             if shape.is_2x2() {
-                pool2x2::max(x, y, shape.w);
+                max::forward_2x2(x, y, shape.w);
             } else {
-                shape.windows().zip(y).for_each(|(window, y)| *y = window.max(x, shape.w));
+                max::forward(shape, x, y);
             }
         });
         Ok(())
@@ -212,10 +195,9 @@ impl MaxPool2d {
         let [plane, map] = shape.planes();
         for_each_triple(x, dy, dx, [plane, map], |x, dy, dx| {
             if shape.is_2x2() {
-                pool2x2::max_backward(x, dy, dx, shape.w);
+                max::backward_2x2(x, dy, dx, shape.w);
             } else {
-                dx.fill(0.0);
-                shape.windows().zip(dy).for_each(|(window, dy)| dx[window.argmax(x, shape.w)] += dy);
+                max::backward(shape, x, dy, dx);
             }
         });
         Ok(())

@@ -77,9 +77,9 @@ fn check(name: &str, shape: Conv2dShape, n: usize, seed: u64, scratch: &mut Scra
 
 fn shapes() -> impl Strategy<Value = (Conv2dShape, usize)> {
     let pair = |range: std::ops::Range<usize>| [range.clone(), range];
-    let channels = (1usize..=3, 1usize..=8, 1usize..=9);
+    let channels = (1usize..=3, 1usize..=5, 1usize..=8);
     let window = (pair(1..6), pair(1..4), pair(0..4), pair(1..4));
-    (channels, window, 1usize..=23, 1usize..=37, 0usize..=3).prop_filter_map(
+    (channels, window, 1usize..=13, 1usize..=31, 0usize..=3).prop_filter_map(
         "the kernel must fit",
         |((groups, c_in, c_out), (kernel, stride, padding, dilation), h, w, n)| {
             let shape = Conv2dShape { c_in: c_in * groups, c_out: c_out * groups, h, w, kernel, stride, padding, dilation, groups };
@@ -113,17 +113,16 @@ fn shapes_with_a_meaning() -> Result<(), ShapeError> {
         ("pointwise with padding", Conv2dShape { c_in: 3, h: 4, w: 5, kernel: [1; 2], padding: [2; 2], ..plain }, 2),
         ("depthwise", Conv2dShape { c_in: 12, c_out: 12, h: 17, w: 19, groups: 12, ..same }, 2),
         ("AlexNet's first", Conv2dShape { c_in: 3, c_out: 16, h: 67, w: 59, kernel: [11; 2], stride: [4; 2], padding: [2; 2], ..plain }, 2),
-        ("many channels on small maps", Conv2dShape { c_in: 96, c_out: 80, h: 2, w: 3, ..same }, 19),
-        ("many channels", Conv2dShape { c_in: 64, c_out: 70, h: 21, w: 18, ..same }, 1),
+        ("many channels on small maps", Conv2dShape { c_in: 96, c_out: 40, h: 2, w: 3, ..same }, 19),
+        ("many channels", Conv2dShape { c_in: 64, c_out: 35, h: 13, w: 18, ..same }, 1),
+        ("a tall image", Conv2dShape { c_in: 2, h: 400, w: 5, ..same }, 2),
         ("rows only", Conv2dShape { c_in: 2, h: 50, w: 1, kernel: [7, 1], padding: [3, 0], ..plain }, 2),
         ("padding beyond the kernel", Conv2dShape { h: 3, w: 2, kernel: [2; 2], padding: [5; 2], stride: [3; 2], ..plain }, 2),
         ("wide dilation", Conv2dShape { c_in: 2, h: 20, w: 40, kernel: [3; 2], padding: [6; 2], dilation: [6; 2], ..plain }, 2),
     ];
     let mut scratch = Scratch::new();
     for (name, shape, n) in cases {
-        for seed in [10, 11] {
-            check(name, shape, n, seed, &mut scratch)?;
-        }
+        check(name, shape, n, 10, &mut scratch)?;
     }
     Ok(())
 }

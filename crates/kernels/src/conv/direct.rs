@@ -11,9 +11,10 @@
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
 
-use super::columns::Columns;
 use super::{Conv2dShape, PARTIAL_SUMS, TASKS, sum_in_order};
+use crate::columns::Columns;
 use crate::parallel::{Parts, Scratch, for_each_task, lane_len, piece, split, threads_for};
 use crate::simd;
 
@@ -28,6 +29,9 @@ const SUMMED: usize = 128;
 
 /// Images of which a gradient to the weights is summed together at most.
 const IMAGES: usize = 16;
+
+/// Operations that take as long as one weight's way to its place among the packed ones.
+const PACKING: usize = 16;
 
 /// Operations of a slab: of rows of an image that one thread computes.
 const SLAB: usize = 1 << 23;
@@ -171,24 +175,41 @@ impl Direct {
         buffer
     }
 
-    /// Blocks of a group's filters that are computed together, as even as they can be.
-    fn blocks(&self) -> impl Iterator<Item = Range<usize>> {
+    /// Blocks of filters that are computed together: of one group, and as even as they can be.
+    fn blocks(&self) -> usize {
         let [_, filters] = self.group();
-        let blocks = filters.div_ceil(FILTERS);
-        (0..blocks).map(move |block| block * filters / blocks..(block + 1) * filters / blocks)
+        self.shape.groups * filters.div_ceil(FILTERS)
+    }
+
+    /// The group and the filters of a block.
+    fn block(&self, block: usize) -> (usize, Range<usize>) {
+        let [_, filters] = self.group();
+        let of_group = filters.div_ceil(FILTERS);
+        let (group, block) = (block / of_group, block % of_group);
+        (group, group * filters + block * filters / of_group..group * filters + (block + 1) * filters / of_group)
+    }
+
+    /// The filters of some blocks.
+    fn filters(&self, blocks: Range<usize>) -> Range<usize> {
+        self.block(blocks.start).1.start..self.block(blocks.end - 1).1.end
     }
 
     /// Lays the weights out block by block: tap by tap, the weights of a block's filters beside one another.
-    fn pack(&self, packed: &mut [f32], weight: impl Fn(usize, usize) -> f32) {
-        let [_, filters] = self.group();
-        for group in 0..self.shape.groups {
-            for block in self.blocks() {
-                let block = group * filters + block.start..group * filters + block.end;
-                let place = &mut packed[block.start * self.taps.len()..block.end * self.taps.len()];
-                for (tap, place) in place.chunks_exact_mut(block.len()).enumerate() {
-                    place.iter_mut().zip(block.clone()).for_each(|(place, filter)| *place = weight(filter, tap));
-                }
+    fn pack(&self, packed: &mut [f32], weight: impl Fn(usize, usize) -> f32 + Sync) {
+        let parts = Parts::new(packed);
+        let one = |block: usize| {
+            let (_, filters) = self.block(block);
+            // SAFETY: each block has its own place.
+            let place = unsafe { parts.part(filters.start * self.taps.len()..filters.end * self.taps.len()) };
+            for (tap, place) in place.chunks_exact_mut(filters.len()).enumerate() {
+                place.iter_mut().zip(filters.clone()).for_each(|(place, filter)| *place = weight(filter, tap));
             }
+        };
+        let blocks = 0..self.blocks();
+        if threads_for(blocks.len(), PACKING * self.shape.c_out * self.taps.len()) == 1 {
+            blocks.for_each(one);
+        } else {
+            blocks.into_par_iter().for_each(one);
         }
     }
 
@@ -210,7 +231,15 @@ impl Direct {
         self.run(n, dy, weight, None, dx, scratch);
     }
 
-    fn run(&self, n: usize, x: &[f32], weight: impl Fn(usize, usize) -> f32, bias: Option<&[f32]>, y: &mut [f32], scratch: &mut Scratch) {
+    fn run(
+        &self,
+        n: usize,
+        x: &[f32],
+        weight: impl Fn(usize, usize) -> f32 + Sync,
+        bias: Option<&[f32]>,
+        y: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
         let tasks = n * self.slabs();
         let lane = lane_len(&[self.slab()]);
         let threads = threads_for(tasks, self.operations(n));
@@ -227,24 +256,30 @@ impl Direct {
 
     /// See [`Conv2d::backward_weight`](super::Conv2d::backward_weight); the lengths were checked there.
     ///
-    /// A task sums over a run of slabs; the sums of the runs are added in order.
+    /// A task sums some filters' gradients over a run of slabs; the sums of the runs are added in order.
     pub(super) fn backward_weight(&self, n: usize, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &mut Scratch) {
         let slabs = n * self.slabs();
         let run = slabs.div_ceil((PARTIAL_SUMS / dw.len()).clamp(1, TASKS)).max(1);
-        let tasks = slabs.div_ceil(run).max(1);
+        let runs = slabs.div_ceil(run).max(1);
+        let some = self.blocks().div_ceil(TASKS.div_ceil(runs).min(self.blocks()));
+        let shares = self.blocks().div_ceil(some);
         // Slabs that are summed together: some small images, but only one part of a large one.
         let together = if self.slabs() == 1 { SUMMED.div_ceil(self.vectors.len()).min(IMAGES).min(run) } else { 1 };
-        let lengths = [together * self.slab(), together * self.shape.c_out * self.vectors.len() * simd::lanes()];
+        let lengths = [together * self.slab(), together * some * FILTERS * self.vectors.len() * simd::lanes()];
         let lane = lane_len(&lengths);
-        let [lanes, sums] = scratch.buffers([threads_for(tasks, self.operations(n)) * lane, tasks * dw.len()]);
+        let [lanes, sums] =
+            scratch.buffers([threads_for(runs * shares, self.operations(n)) * lane, if runs == 1 { 0 } else { runs * dw.len() }]);
         let length = dw.len();
-        let parts = Parts::new(sums);
-        for_each_task(tasks, lanes, lane, |task, lane| {
-            // SAFETY: this run's sums belong to this task alone.
-            let sum = unsafe { parts.part(task * length..(task + 1) * length) };
+        let parts = Parts::new(if runs == 1 { &mut *dw } else { &mut *sums });
+        for_each_task(runs * shares, lanes, lane, |task, lane| {
+            let (index, blocks) = (task / shares, piece(task % shares, some, self.blocks()));
+            let filters = self.filters(blocks.clone());
+            let start = index * length;
+            // SAFETY: these filters' sums over this run belong to this task alone.
+            let sum = unsafe { parts.part(start + filters.start * self.taps.len()..start + filters.end * self.taps.len()) };
             sum.fill(0.0);
             let [buffer, gradients] = split(lane, lengths);
-            let run = piece(task, run, slabs);
+            let run = piece(index, run, slabs);
             for first in run.clone().step_by(together) {
                 let some = first..(first + together).min(run.end);
                 let mut inputs = [&[] as &[f32]; IMAGES];
@@ -255,28 +290,29 @@ impl Direct {
                     buffer = rest;
                 }
                 let inputs = &inputs[..some.len()];
-                self.pack_gradients(dy, some, gradients);
-                Arch::new().dispatch(BackwardWeight { plan: self, slab: first, inputs, gradients, sum });
+                self.pack_gradients(dy, some, blocks.clone(), gradients);
+                Arch::new().dispatch(BackwardWeight { plan: self, slab: first, inputs, blocks: blocks.clone(), gradients, sum });
             }
         });
-        sum_in_order(sums, dw);
+        if runs > 1 {
+            sum_in_order(sums, dw);
+        }
     }
 
-    /// Lays the gradients to some slabs out as vectors: filters by blocks; in a block slab by slab, vector by vector, filter by
+    /// Lays the gradients to some slabs out as vectors: block by block, in a block slab by slab, vector by vector, filter by
     /// filter. What a vector has in common with the one before it is 0 in the later one.
-    fn pack_gradients(&self, dy: &[f32], slabs: Range<usize>, packed: &mut [f32]) {
-        let (map, lanes, [_, filters]) = (self.map(), simd::lanes(), self.group());
+    fn pack_gradients(&self, dy: &[f32], slabs: Range<usize>, blocks: Range<usize>, packed: &mut [f32]) {
+        let (map, lanes) = (self.map(), simd::lanes());
         let mut places = packed.chunks_exact_mut(lanes);
-        for group in 0..self.shape.groups {
-            for block in self.blocks() {
-                for slab in slabs.clone() {
-                    let start = slab / self.slabs() * self.shape.c_out * map + self.rows_of(slab).start * self.out[1];
-                    for vector in self.vectors_of(slab) {
-                        for filter in block.clone() {
-                            let Some(place) = places.next() else { return };
-                            place.copy_from_slice(&dy[start + (group * filters + filter) * map + vector.output..][..lanes]);
-                            place[..vector.overlap].fill(0.0);
-                        }
+        for block in blocks {
+            let (_, filters) = self.block(block);
+            for slab in slabs.clone() {
+                let start = slab / self.slabs() * self.shape.c_out * map + self.rows_of(slab).start * self.out[1];
+                for vector in self.vectors_of(slab) {
+                    for filter in filters.clone() {
+                        let Some(place) = places.next() else { return };
+                        place.copy_from_slice(&dy[start + filter * map + vector.output..][..lanes]);
+                        place[..vector.overlap].fill(0.0);
                     }
                 }
             }
@@ -301,20 +337,18 @@ impl WithSimd for Forward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let [channels, filters] = self.plan.group();
+        let [channels, _] = self.plan.group();
         for vectors in self.plan.vectors_of(self.slab).chunks(PIXELS) {
-            for group in 0..self.plan.shape.groups {
+            for block in 0..self.plan.blocks() {
+                let (group, filters) = self.plan.block(block);
                 let input = &self.input[group * channels * self.plan.channel()..];
-                for block in self.plan.blocks() {
-                    let block = group * filters + block.start..group * filters + block.end;
-                    match block.len() {
-                        1 => self.block::<S, 1, 4>(simd, input, block.start, vectors),
-                        2 => self.block::<S, 2, 4>(simd, input, block.start, vectors),
-                        3 => self.block::<S, 3, 2>(simd, input, block.start, vectors),
-                        4 => self.block::<S, 4, 2>(simd, input, block.start, vectors),
-                        5 => self.block::<S, 5, 2>(simd, input, block.start, vectors),
-                        _ => self.block::<S, FILTERS, 2>(simd, input, block.start, vectors),
-                    }
+                match filters.len() {
+                    1 => self.block::<S, 1, 4>(simd, input, filters.start, vectors),
+                    2 => self.block::<S, 2, 4>(simd, input, filters.start, vectors),
+                    3 => self.block::<S, 3, 2>(simd, input, filters.start, vectors),
+                    4 => self.block::<S, 4, 2>(simd, input, filters.start, vectors),
+                    5 => self.block::<S, 5, 2>(simd, input, filters.start, vectors),
+                    _ => self.block::<S, FILTERS, 2>(simd, input, filters.start, vectors),
                 }
             }
         }
@@ -358,13 +392,16 @@ impl Forward<'_> {
     }
 }
 
-/// The gradient to all weights, summed over some slabs.
+/// The gradient to some filters' weights, summed over some slabs.
 struct BackwardWeight<'a> {
     plan: &'a Direct,
     /// The first slab. There are others only where a slab is a whole image, so that they are alike.
     slab: usize,
     inputs: &'a [&'a [f32]],
+    /// The blocks of filters.
+    blocks: Range<usize>,
     gradients: &'a [f32],
+    /// The gradients' sums, (filters of the blocks, taps).
     sum: &'a mut [f32],
 }
 
@@ -373,23 +410,23 @@ impl WithSimd for BackwardWeight<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let [channels, filters] = self.plan.group();
+        let [channels, _] = self.plan.group();
         let gradients = S::as_simd_f32s(self.gradients).0;
         let vectors = self.plan.vectors_of(self.slab);
         let of_filter = self.inputs.len() * vectors.len();
-        for group in 0..self.plan.shape.groups {
+        let first = self.plan.filters(self.blocks.clone()).start;
+        for block in self.blocks.clone() {
+            let (group, filters) = self.plan.block(block);
+            let filters = filters.start - first..filters.end - first;
             let channel = group * channels * self.plan.channel();
-            for block in self.plan.blocks() {
-                let block = group * filters + block.start..group * filters + block.end;
-                let gradients = &gradients[block.start * of_filter..block.end * of_filter];
-                match block.len() {
-                    1 => self.block::<S, 1, 8>(simd, channel, gradients, block.start, vectors),
-                    2 => self.block::<S, 2, 4>(simd, channel, gradients, block.start, vectors),
-                    3 => self.block::<S, 3, 4>(simd, channel, gradients, block.start, vectors),
-                    4 => self.block::<S, 4, 3>(simd, channel, gradients, block.start, vectors),
-                    5 => self.block::<S, 5, 2>(simd, channel, gradients, block.start, vectors),
-                    _ => self.block::<S, FILTERS, 2>(simd, channel, gradients, block.start, vectors),
-                }
+            let gradients = &gradients[filters.start * of_filter..filters.end * of_filter];
+            match filters.len() {
+                1 => self.block::<S, 1, 8>(simd, channel, gradients, filters.start, vectors),
+                2 => self.block::<S, 2, 4>(simd, channel, gradients, filters.start, vectors),
+                3 => self.block::<S, 3, 4>(simd, channel, gradients, filters.start, vectors),
+                4 => self.block::<S, 4, 3>(simd, channel, gradients, filters.start, vectors),
+                5 => self.block::<S, 5, 2>(simd, channel, gradients, filters.start, vectors),
+                _ => self.block::<S, FILTERS, 2>(simd, channel, gradients, filters.start, vectors),
             }
         }
     }

@@ -13,8 +13,8 @@
 
 use std::ops::Range;
 
-use super::columns::Columns;
 use super::{Conv2dShape, PARTIAL_SUMS, TASKS, sum_in_order};
+use crate::columns::Columns;
 use crate::gemm::{Into, Matrix, product};
 use crate::parallel::{Parts, Scratch, for_each_task, lane_len, piece, split, threads_for};
 

@@ -1,25 +1,25 @@
-//! One row of the input, as one column of the kernel meets it.
+//! One row of the input, as one column of a sliding window meets it.
 
 use std::ops::Range;
 
-/// The input's columns under one column of the kernel: the outputs `valid` take `first`, `first + stride`, …; the others take
+/// The input's columns under one column of the window: the outputs `valid` take `first`, `first + stride`, …; the others take
 /// padding.
-pub(super) struct Columns {
-    valid: Range<usize>,
-    first: usize,
-    stride: usize,
+pub(crate) struct Columns {
+    pub(crate) valid: Range<usize>,
+    pub(crate) first: usize,
+    pub(crate) stride: usize,
 }
 
 impl Columns {
     /// `outputs` of them, from an input of `width` pixels; output j takes the pixel j·stride + shift - padding.
-    pub(super) fn new(outputs: usize, width: usize, stride: usize, shift: usize, padding: usize) -> Self {
+    pub(crate) fn new(outputs: usize, width: usize, stride: usize, shift: usize, padding: usize) -> Self {
         let start = padding.saturating_sub(shift).div_ceil(stride).min(outputs);
         let end = (width + padding).saturating_sub(shift).div_ceil(stride).clamp(start, outputs);
         Self { valid: start..end, first: (start * stride + shift).saturating_sub(padding), stride }
     }
 
     /// Copies the pixels of a row, and zeros for the padding.
-    pub(super) fn gather(&self, row: &[f32], to: &mut [f32]) {
+    pub(crate) fn gather(&self, row: &[f32], to: &mut [f32]) {
         let Self { valid, first, stride } = self;
         to[..valid.start].fill(0.0);
         to[valid.end..].fill(0.0);
@@ -32,7 +32,7 @@ impl Columns {
     }
 
     /// Adds values to the pixels of a row that they belong to.
-    pub(super) fn scatter(&self, from: &[f32], row: &mut [f32]) {
+    pub(crate) fn scatter(&self, from: &[f32], row: &mut [f32]) {
         let Self { valid, first, stride } = self;
         let from = &from[valid.clone()];
         match stride {
