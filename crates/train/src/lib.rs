@@ -1,1 +1,32 @@
-//! See the description in Cargo.toml.
+//! Training of networks: from a list of layers and a folder of pictures to a run that can be resumed, read and used.
+//!
+//! - [`optim`]: SGD and AdamW with torch's arithmetic, parameter groups, clipping; [`Schedule`]: the learning rate.
+//! - [`Trainer`]: the loop. After every epoch one checkpoint file holds all that the rest of the run depends on, so that a
+//!   run that was killed at any moment and is resumed gives the same weights, bit for bit.
+//! - [`RunFolder`]: what a run leaves: configuration, numbers, plots, weights.
+//! - [`evaluate`]: loss, accuracy and the confusion matrix of a network on a data set.
+//!
+//! Nothing here prints; a [`Progress`] is told what happens.
+#![forbid(unsafe_code)]
+
+mod checkpoint;
+mod config;
+mod ema;
+mod error;
+mod evaluate;
+mod finder;
+mod metrics;
+pub mod optim;
+mod run;
+mod schedule;
+mod trainer;
+
+pub use config::{Mix, RunConfig, TrainConfig};
+pub use ema::Ema;
+pub use error::{Error, Result};
+pub use evaluate::evaluate;
+pub use finder::{Finding, find_learning_rate};
+pub use metrics::{ClassScores, Confusion, Scores, Tally};
+pub use run::{EpochLine, RunFolder, StepLine};
+pub use schedule::{Curve, Length, Schedule};
+pub use trainer::{Outcome, Progress, Trainer};

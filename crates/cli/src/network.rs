@@ -1,0 +1,89 @@
+//! A model with its weights, from the flags that choose them.
+
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
+use cirio::Model;
+use cirio::nn::{Stack, Weights};
+use cirio::vision::Preprocess;
+use cirio_hub::{Registry, Resolved};
+use cirio_nn::device::DeviceChoice;
+
+use crate::{console, parse};
+
+/// Flags of the verbs that compute.
+#[derive(clap::Args)]
+pub struct Compute {
+    /// auto, cpu, cuda, cuda:N, metal or metal:N.
+    #[arg(long, default_value = "auto", value_parser = parse::device)]
+    device: DeviceChoice,
+}
+
+impl Compute {
+    /// Opens the device; a warning goes to stderr.
+    pub fn device(&self) -> Result<Device> {
+        let (device, warning) = self.device.open()?;
+        if let Some(warning) = warning {
+            console::say(format_args!("warning: {warning}"));
+        }
+        Ok(device)
+    }
+}
+
+/// Flags that choose a trained network.
+#[derive(clap::Args)]
+pub struct Choice {
+    /// The model, e.g. lenet5 [default: the one that the weights are for].
+    #[arg(long, short)]
+    model: Option<String>,
+    /// Weights: a name such as lenet5/fashion-mnist, a .safetensors file, or a run folder [default: the model's first].
+    #[arg(long, short)]
+    weights: Option<String>,
+    #[command(flatten)]
+    compute: Compute,
+}
+
+/// A trained network, ready to be used.
+pub struct Network {
+    pub model: &'static Model,
+    /// What to call its weights.
+    pub name: String,
+    pub stack: Stack,
+    pub classes: Vec<String>,
+    pub preprocess: Preprocess,
+    pub device: Device,
+}
+
+impl Choice {
+    /// Finds the weights, checks them and builds the network.
+    pub fn load(&self) -> Result<Network> {
+        let found = self.resolve()?;
+        let name = found.name();
+        let model = match found.model.as_deref().or(self.model.as_deref()) {
+            Some(model) => cirio::find(model)?,
+            None => bail!("the file {} does not say which model it is for: add --model", found.path.display()),
+        };
+        let classes = found.classes.unwrap_or_else(|| (0..model.classes).map(|class| class.to_string()).collect());
+        let preprocess = found.preprocessing.unwrap_or_else(|| model.preprocess());
+        preprocess.check().with_context(|| format!("the preprocessing of {name}"))?;
+        let device = self.compute.device()?;
+        let weights = Weights::open(&found.path)?;
+        let layers = model.layers(classes.len()).with_input(preprocess.output_shape());
+        let stack = layers.load(&weights, &device).with_context(|| format!("{name} as {}", model.name))?;
+        Ok(Network { model, name, stack, classes, preprocess, device })
+    }
+
+    fn resolve(&self) -> Result<Resolved> {
+        let registry = Registry::locate()?;
+        let model = self.model.as_deref();
+        if let Some(weights) = &self.weights {
+            return Ok(registry.find(model, weights)?);
+        }
+        if let Some(model) = model {
+            cirio::find(model)?;
+        }
+        match registry.entries().iter().find(|entry| model.is_none_or(|model| model == entry.model)) {
+            Some(entry) => Ok(registry.find(model, &entry.full_name())?),
+            None => bail!("no weights for {} are here: name a file with --weights", model.unwrap_or("any model")),
+        }
+    }
+}

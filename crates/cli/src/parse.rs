@@ -1,0 +1,85 @@
+//! Values of flags.
+
+use cirio_nn::device::DeviceChoice;
+use cirio_train::Curve;
+use cirio_vision::augment::Pipeline;
+
+/// `3x224x224` as `[3, 224, 224]`.
+pub fn volume(text: &str) -> Result<[usize; 3], String> {
+    let sides = sides(text)?;
+    <[usize; 3]>::try_from(sides).map_err(|sides| format!("expected CxHxW such as 3x224x224, given {} numbers", sides.len()))
+}
+
+/// `9` as `[9, 9]`, `480x640` as `[480, 640]`: rows and columns.
+pub fn square(text: &str) -> Result<[usize; 2], String> {
+    match sides(text)?[..] {
+        [side] => Ok([side; 2]),
+        [rows, columns] => Ok([rows, columns]),
+        _ => Err("expected one number, or ROWSxCOLUMNS".into()),
+    }
+}
+
+/// A whole number from 1.
+pub fn count(text: &str) -> Result<usize, String> {
+    match sides(text)?[..] {
+        [count] if count > 0 => Ok(count),
+        _ => Err("expected one whole number from 1".into()),
+    }
+}
+
+/// `flip,crop:2`, or `none`.
+pub fn augment(text: &str) -> Result<Pipeline, String> {
+    text.parse().map_err(|error: cirio_vision::Error| error.to_string())
+}
+
+/// `constant`, `cosine`, `one-cycle`, `step:30:0.1`, `multi-step:30,60:0.1`.
+pub fn curve(text: &str) -> Result<Curve, String> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("`{text}` is no number of epochs"));
+    let factor = |text: &str| text.parse::<f64>().map_err(|_| format!("`{text}` is no number"));
+    match parts[..] {
+        ["constant"] => Ok(Curve::Constant),
+        ["cosine"] => Ok(Curve::Cosine { to: 0.0 }),
+        // The shape that its authors and torch use: up for 30 % of the steps, from 1/25, down to 1/250,000.
+        ["one-cycle"] => Ok(Curve::OneCycle { peak: 0.3, from: 0.04, to: 4e-6 }),
+        ["step", every, gamma] => Ok(Curve::Step { every: number(every)?, gamma: factor(gamma)? }),
+        ["multi-step", milestones, gamma] => {
+            let milestones = milestones.split(',').map(number).collect::<Result<_, _>>()?;
+            Ok(Curve::MultiStep { milestones, gamma: factor(gamma)? })
+        }
+        _ => Err("expected constant, cosine, one-cycle, step:EVERY:GAMMA or multi-step:EPOCH,EPOCH:GAMMA".into()),
+    }
+}
+
+/// The largest number that a size may have, so that products of a few of them stay within 64 bits.
+const LARGEST: usize = 65_536;
+
+fn sides(text: &str) -> Result<Vec<usize>, String> {
+    let side = |text: &str| match text.trim().parse::<usize>() {
+        Ok(side) if side <= LARGEST => Ok(side),
+        Ok(side) => Err(format!("{side} is more than {LARGEST}")),
+        Err(_) => Err(format!("`{text}` is no whole number")),
+    };
+    text.split(['x', '×']).map(side).collect()
+}
+
+/// `auto`, `cpu`, `cuda[:N]`, `metal[:N]`.
+pub fn device(text: &str) -> Result<DeviceChoice, String> {
+    text.parse().map_err(|error: cirio_nn::Error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(volume("3x224x200"), Ok([3, 224, 200]));
+        assert_eq!(square("9"), Ok([9, 9]));
+        assert_eq!(square("480×640"), Ok([480, 640]));
+        for bad in ["", "x", "3x", "3x-1x2", "3.5", "1x2x3x4", "1x1x65537"] {
+            assert!(volume(bad).is_err(), "{bad}");
+        }
+        assert!(square("1x2x3").is_err());
+    }
+}

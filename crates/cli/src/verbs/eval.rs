@@ -1,0 +1,118 @@
+//! `cirio eval`: how good is a trained network on a data set?
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use cirio_data::{Dataset, Loader, LoaderConfig, OpenOptions, Strictness, open};
+use cirio_train::{Scores, evaluate};
+use serde::Serialize;
+
+use super::data::{Part, warn_of_skipped};
+use crate::console::{print, print_json, say};
+use crate::network::{Choice, Network};
+use crate::parse;
+
+/// Measures a trained network on a data set: loss, accuracy, top-5.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    network: Choice,
+    /// The data set's folder.
+    #[arg(long, short)]
+    data: PathBuf,
+    /// The part.
+    #[arg(long, value_enum, default_value = "test")]
+    split: Part,
+    /// The part of each class that was held out, where --split val means pictures that training held out.
+    #[arg(long)]
+    val_fraction: Option<f64>,
+    /// The seed by which they were held out.
+    #[arg(long, default_value = "0")]
+    seed: u64,
+    /// Pictures a pass.
+    #[arg(long, default_value = "128", value_parser = parse::count)]
+    batch: usize,
+    /// Print precision, recall and F1 of each class too.
+    #[arg(long)]
+    per_class: bool,
+    /// Fail on a picture that cannot be read, instead of leaving it out.
+    #[arg(long)]
+    strict: bool,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    model: &'a str,
+    weights: &'a str,
+    data: String,
+    #[serde(flatten)]
+    scores: Scores,
+    skipped: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    classes: Option<Vec<Class<'a>>>,
+}
+
+#[derive(Serialize)]
+struct Class<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    scores: cirio_train::ClassScores,
+}
+
+impl Args {
+    pub fn run(self, json: bool) -> Result<()> {
+        let network = self.network.load()?;
+        let dataset = self.open(&network)?;
+        let strictness = dataset.1;
+        let config = LoaderConfig { batch: self.batch, workers: 1, strictness, device: network.device.clone(), ..LoaderConfig::default() };
+        let loader = Loader::new(dataset.0.clone(), config, network.preprocess.clone(), None)?;
+        let (scores, confusion, skipped) = evaluate(&network.stack, network.model.loss, &loader)?;
+        skipped.iter().for_each(|skipped| say(format_args!("warning: left out {}: {}", skipped.picture, skipped.reason)));
+        let per_class = || network.classes.iter().zip(confusion.per_class()).map(|(name, scores)| Class { name, scores }).collect();
+        let document = Document {
+            model: network.model.name,
+            weights: &network.name,
+            data: self.data.display().to_string(),
+            scores,
+            skipped: skipped.len() + dataset.0.skipped().len(),
+            classes: self.per_class.then(per_class),
+        };
+        match json {
+            true => print_json(&document),
+            false => show(&document),
+        }
+    }
+
+    fn open(&self, network: &Network) -> Result<(Arc<dyn Dataset>, Strictness)> {
+        let strictness = if self.strict { Strictness::Strict } else { Strictness::Lenient };
+        let options = OpenOptions { seed: self.seed, val_fraction: self.val_fraction, strictness, class_names: None };
+        let dataset: Arc<dyn Dataset> = open(&self.data, self.split.into(), &options)?.into();
+        warn_of_skipped(dataset.as_ref());
+        if dataset.classes().len() != network.classes.len() {
+            bail!("{} knows {} classes, {} has {}", network.name, network.classes.len(), self.data.display(), dataset.classes().len());
+        }
+        // Digits for names are what a format without names has.
+        let numbered = dataset.classes().iter().enumerate().all(|(index, name)| *name == index.to_string());
+        if !numbered && dataset.classes() != network.classes.as_slice() {
+            let pair = dataset.classes().iter().zip(&network.classes).find(|(a, b)| a != b);
+            let (theirs, ours) = pair.map_or(("", ""), |(a, b)| (a.as_str(), b.as_str()));
+            bail!("the classes of {} are not those of {}: `{theirs}` where the network has `{ours}`", self.data.display(), network.name);
+        }
+        Ok((dataset, strictness))
+    }
+}
+
+fn show(document: &Document) -> Result<()> {
+    let Scores { count, loss, accuracy, top5 } = document.scores;
+    print(format_args!("{} ({}) on {}: {count} pictures", document.model, document.weights, document.data))?;
+    print(format_args!("loss      {loss:.4}"))?;
+    print(format_args!("accuracy  {:.2} %", 100.0 * accuracy))?;
+    print(format_args!("top 5     {:.2} %", 100.0 * top5))?;
+    let Some(classes) = &document.classes else { return Ok(()) };
+    print("\nprecision   recall       F1  pictures  class")?;
+    classes.iter().try_for_each(|Class { name, scores }| {
+        let [precision, recall, f1] = [scores.precision, scores.recall, scores.f1].map(|share| format!("{:.2} %", 100.0 * share));
+        print(format_args!("{precision:>9} {recall:>8} {f1:>8} {:>9}  {name}", scores.count))
+    })
+}

@@ -1,0 +1,80 @@
+//! `cirio summary`: a model's layer table.
+
+use anyhow::Result;
+use cirio_nn::{Row, Table};
+use serde::Serialize;
+
+use crate::console::{print, print_json};
+use crate::parse;
+
+/// A model's layers with output sizes, parameters, multiply-adds and receptive fields.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The model, e.g. lenet5.
+    model: String,
+    /// The input's channels, rows and columns, e.g. 1x32x32 [default: the model's own].
+    #[arg(long, value_parser = parse::volume)]
+    input: Option<[usize; 3]>,
+    /// The number of classes [default: as published].
+    #[arg(long)]
+    classes: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    model: &'a str,
+    input: [usize; 3],
+    params: u64,
+    macs: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections: Option<u64>,
+    layers: Vec<Line<'a>>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    name: &'a str,
+    kind: &'a str,
+    output: Vec<usize>,
+    params: u64,
+    macs: u64,
+    receptive_field: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections: Option<u64>,
+}
+
+impl Args {
+    pub fn run(self, json: bool) -> Result<()> {
+        let model = cirio::find(&self.model)?;
+        let layers = model.layers(self.classes.unwrap_or(model.classes));
+        let layers = match self.input {
+            Some(input) => layers.with_input(input),
+            None => layers,
+        };
+        let table = layers.table()?;
+        match json {
+            true => print_json(&document(model.name, &table)),
+            false => print(format_args!("{}: {}\n\n{}", model.name, model.about, table.to_string().trim_end())),
+        }
+    }
+}
+
+fn document<'a>(model: &'a str, table: &'a Table) -> Document<'a> {
+    let line = |row: &'a Row| Line {
+        name: &row.name,
+        kind: &row.kind,
+        output: row.output.dims(),
+        params: row.parameters,
+        macs: row.macs,
+        receptive_field: row.receptive_field,
+        connections: row.connections,
+    };
+    Document {
+        model,
+        input: table.input,
+        params: table.parameters(),
+        macs: table.macs(),
+        connections: table.connections(),
+        layers: table.rows.iter().map(line).collect(),
+    }
+}

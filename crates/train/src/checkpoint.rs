@@ -1,0 +1,142 @@
+//! The one file that a resumed run depends on: weights, running statistics, averages, the optimiser's memory, and where
+//! everything stands.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{Device, Tensor, Var};
+use cirio_nn::{DropoutState, Store, Weights};
+use serde::{Deserialize, Serialize};
+
+use crate::optim::Optimizer;
+use crate::run::files;
+use crate::{Ema, Error, Result, Scores, TrainConfig};
+
+/// The key under which the state stands in the file.
+const STATE: &str = "state";
+
+/// Where a run stands after an epoch, apart from its tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct State {
+    /// Epochs done.
+    pub epoch: u64,
+    /// Steps done.
+    pub step: u64,
+    /// Seconds of training so far.
+    pub seconds: f64,
+    /// The best result so far and its epoch.
+    pub best: Option<(u64, Scores)>,
+    dropout_seed: u64,
+    dropout_drawn: u64,
+    optimizer_steps: u64,
+    ema_updates: u64,
+    config: TrainConfig,
+}
+
+impl State {
+    /// The beginning of a run.
+    pub(crate) fn new(config: &TrainConfig) -> Self {
+        Self {
+            epoch: 0,
+            step: 0,
+            seconds: 0.0,
+            best: None,
+            dropout_seed: config.seed,
+            dropout_drawn: 0,
+            optimizer_steps: 0,
+            ema_updates: 0,
+            config: config.clone(),
+        }
+    }
+
+    pub(crate) fn dropout(&self) -> DropoutState {
+        DropoutState { seed: self.dropout_seed, drawn: self.dropout_drawn }
+    }
+}
+
+/// What a checkpoint is taken of, and restored to.
+pub(crate) struct Parts<'a> {
+    pub store: &'a Store,
+    pub optimizer: &'a mut Optimizer,
+    pub ema: Option<&'a mut Ema>,
+}
+
+impl Parts<'_> {
+    /// Writes the checkpoint, whole or not at all.
+    pub(crate) fn save(&mut self, path: &Path, state: &State, dropout: DropoutState) -> Result<()> {
+        let state = State {
+            dropout_seed: dropout.seed,
+            dropout_drawn: dropout.drawn,
+            optimizer_steps: self.optimizer.steps(),
+            ema_updates: self.ema.as_ref().map_or(0, |ema| ema.updates()),
+            ..state.clone()
+        };
+        let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
+        tensors.extend(self.store.tensors().into_iter().map(|(name, tensor)| (format!("weights/{name}"), tensor)));
+        tensors.extend(self.variables().into_iter().map(|(name, var)| (name, var.as_detached_tensor())));
+        let text = serde_json::to_string(&state).map_err(|error| Error::file(path, error))?;
+        files::write_tensors(path, &tensors, &BTreeMap::from([(STATE.to_owned(), text)]))
+    }
+
+    /// Reads a checkpoint into the parts; nothing is changed unless all of it fits.
+    ///
+    /// # Errors
+    /// When it cannot be read, was made under another configuration, or its tensors are not the run's.
+    pub(crate) fn restore(&mut self, path: &Path, config: &TrainConfig) -> Result<State> {
+        let file = Weights::open(path)?;
+        let text = file.metadata().get(STATE).ok_or_else(|| Error::file(path, "this is no checkpoint of a run"))?;
+        let state: State = serde_json::from_str(text).map_err(|error| Error::file(path, format_args!("its state cannot be read: {error}")))?;
+        same_config(path, &state.config, config)?;
+
+        let weights = self.store.tensors();
+        let variables = self.variables();
+        let mut expected: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        expected.extend(weights.iter().map(|(name, tensor)| (format!("weights/{name}"), tensor.dims().to_vec())));
+        expected.extend(variables.iter().map(|(name, var)| (name.clone(), var.dims().to_vec())));
+        if &expected != file.shapes() {
+            let differs = |(name, shape): &(&String, &Vec<usize>)| file.shapes().get(*name) != Some(*shape);
+            let name = expected.iter().find(differs).map(|(name, _)| name);
+            let name = name.or_else(|| file.shapes().keys().find(|name| !expected.contains_key(*name)));
+            return Err(Error::file(path, format_args!("its tensors are not this run's: `{}` differs", name.map_or("", |name| name))));
+        }
+        let cpu = Device::Cpu;
+        for name in weights.keys() {
+            self.store.set(name, &file.tensor(&format!("weights/{name}"), &cpu)?)?;
+        }
+        for (name, var) in &variables {
+            var.set(&file.tensor(name, &cpu)?.to_dtype(var.dtype())?.to_device(var.device())?)?;
+        }
+        self.optimizer.set_steps(state.optimizer_steps);
+        if let Some(ema) = &mut self.ema {
+            ema.set_updates(state.ema_updates);
+        }
+        Ok(state)
+    }
+
+    /// The tensors besides the network's own.
+    fn variables(&self) -> BTreeMap<String, Var> {
+        let averages = self.ema.iter().flat_map(|ema| ema.averages().iter());
+        let averages = averages.map(|(name, var)| (format!("averages/{name}"), var.clone()));
+        self.optimizer.memory().into_iter().map(|(name, var)| (format!("optimizer/{name}"), var)).chain(averages).collect()
+    }
+}
+
+/// An error that names the first setting that differs.
+fn same_config(path: &Path, theirs: &TrainConfig, ours: &TrainConfig) -> Result<()> {
+    let values = |config| match serde_json::to_value(config) {
+        Ok(serde_json::Value::Object(map)) => map,
+        _ => serde_json::Map::new(),
+    };
+    let (theirs, ours) = (values(theirs), values(ours));
+    let text = |value: Option<&serde_json::Value>| value.map_or_else(|| "none".to_owned(), ToString::to_string);
+    match theirs.keys().chain(ours.keys()).find(|key| theirs.get(*key) != ours.get(*key)) {
+        None => Ok(()),
+        Some(key) => Err(Error::OtherConfig {
+            path: path.to_owned(),
+            key: key.clone(),
+            theirs: text(theirs.get(key)),
+            ours: text(ours.get(key)),
+        }),
+    }
+}

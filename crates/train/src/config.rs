@@ -1,0 +1,213 @@
+//! All that decides a run, as it stands in its `config.toml`.
+
+use std::path::PathBuf;
+
+use cirio_nn::loss::Loss;
+use cirio_vision::Preprocess;
+use cirio_vision::augment::Pipeline;
+use serde::{Deserialize, Serialize};
+
+use crate::optim::{Clip, Decayed, GroupOptions, Rule, Sgd};
+use crate::{Curve, Error, Result, Schedule};
+
+/// How a network is trained. The defaults suit small pictures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Times that every picture is seen.
+    pub epochs: u64,
+    /// Pictures a step.
+    pub batch: usize,
+    /// The learning rate at the top of the schedule.
+    pub learning_rate: f64,
+    /// λ of the decay of weights towards 0.
+    pub weight_decay: f64,
+    /// The share of a target that is spread over all classes, where the loss is cross-entropy.
+    pub label_smoothing: f64,
+    /// Each layer's rate is that of the layer behind it times this; 1 for one rate.
+    pub layer_decay: f64,
+    /// Decides initial weights, order, augmentation and dropout.
+    pub seed: u64,
+    /// The share that the average of the weights keeps at each step; the averages are evaluated and saved. None without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+    /// Epochs without a better result after which training ends. None to train to the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u64>,
+    /// Weights whose names begin so are not trained.
+    pub freeze: Vec<String>,
+    /// What weight decay acts on.
+    pub decayed: Decayed,
+    /// A bound on gradients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip: Option<Clip>,
+    /// How pictures of a batch are mixed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mix: Option<Mix>,
+    /// The optimiser.
+    pub optimizer: Rule,
+    /// The course of the learning rate.
+    pub schedule: Schedule,
+    /// Random changes of the training pictures.
+    pub augment: Pipeline,
+}
+
+/// How the pictures of a batch are mixed; the number is α of Beta(α, α).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mix {
+    /// Weighted means (Zhang et al. 2018).
+    Mixup(f64),
+    /// A rectangle of another picture (Yun et al. 2019).
+    Cutmix(f64),
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 20,
+            batch: 128,
+            learning_rate: 0.05,
+            weight_decay: 5e-4,
+            label_smoothing: 0.0,
+            layer_decay: 1.0,
+            seed: 0,
+            ema: Some(0.999),
+            patience: None,
+            freeze: Vec::new(),
+            decayed: Decayed::Weights,
+            clip: None,
+            mix: None,
+            optimizer: Rule::Sgd(Sgd { momentum: 0.9, nesterov: true }),
+            schedule: Schedule { warm_up: 1.0, warm_up_from: 0.0, curve: Curve::Cosine { to: 0.0 } },
+            augment: Pipeline::default(),
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Whether the numbers are in their ranges.
+    ///
+    /// # Errors
+    /// With the one that is not.
+    pub fn check(&self) -> Result<()> {
+        let share = |key, value: f64, expected| match (0.0..1.0).contains(&value) {
+            true => Ok(()),
+            false => Err(Error::config(key, value, expected)),
+        };
+        if self.epochs == 0 || self.batch == 0 {
+            return Err(Error::config("epochs and batch", format_args!("{} and {}", self.epochs, self.batch), "at least 1 each"));
+        }
+        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
+            return Err(Error::config("weight_decay", self.weight_decay, "a number of at least 0"));
+        }
+        if !(self.layer_decay > 0.0 && self.layer_decay <= 1.0) {
+            return Err(Error::config("layer_decay", self.layer_decay, "a number in 0 < x ≤ 1"));
+        }
+        share("label_smoothing", self.label_smoothing, "a share in 0 ≤ x < 1")?;
+        share("ema", self.ema.unwrap_or(0.0), "a share in 0 ≤ x < 1")?;
+        let positive = |key, value: f64| match value.is_finite() && value > 0.0 {
+            true => Ok(()),
+            false => Err(Error::config(key, value, "a number above 0")),
+        };
+        positive("learning_rate", self.learning_rate)?;
+        if let Some(Clip::Norm(limit) | Clip::Value(limit)) = self.clip {
+            positive("clip", limit)?;
+        }
+        if let Some(Mix::Mixup(alpha) | Mix::Cutmix(alpha)) = self.mix {
+            positive("mix", alpha)?;
+        }
+        if self.patience == Some(0) {
+            return Err(Error::config("patience", 0, "at least one epoch"));
+        }
+        self.optimizer.check()?;
+        self.schedule.check()
+    }
+
+    /// How parameters are grouped.
+    pub fn groups(&self) -> GroupOptions {
+        GroupOptions { weight_decay: self.weight_decay, decayed: self.decayed, layer_decay: self.layer_decay }
+    }
+
+    /// The model's loss, smoothed as the configuration says.
+    pub fn loss(&self, loss: Loss) -> Loss {
+        match loss {
+            Loss::CrossEntropy { .. } => Loss::CrossEntropy { label_smoothing: self.label_smoothing },
+            Loss::MaximumPosterior { .. } => loss,
+        }
+    }
+}
+
+/// All that decides a run: the file `config.toml` of its folder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// The model's name.
+    pub model: String,
+    /// The data set's folder.
+    pub data: PathBuf,
+    /// The weights that it began with, where it did not begin with random ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
+    /// The part of each class that is held out for validation, where the data set has no part for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub val_fraction: Option<f64>,
+    /// Whether a picture that cannot be read ends the run; else it is left out.
+    #[serde(default)]
+    pub strict: bool,
+    /// The names of the K classes.
+    pub classes: Vec<String>,
+    /// How the network is trained.
+    pub train: TrainConfig,
+    /// The way from a picture to the network's input.
+    pub preprocess: Preprocess,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_as_toml_and_read_again() {
+        let config = RunConfig {
+            model: "lenet5".into(),
+            data: "photos".into(),
+            weights: None,
+            val_fraction: Some(0.2),
+            strict: false,
+            classes: vec!["cat".into(), "dog".into()],
+            train: TrainConfig {
+                augment: "flip,crop:2,affine".parse().expect("a pipeline"),
+                mix: Some(Mix::Mixup(0.2)),
+                clip: Some(Clip::Norm(1.0)),
+                patience: Some(3),
+                schedule: Schedule { curve: Curve::MultiStep { milestones: vec![3, 5], gamma: 0.1 }, ..Schedule::default() },
+                ..TrainConfig::default()
+            },
+            preprocess: Preprocess::imagenet(),
+        };
+        let text = toml::to_string(&config).expect("TOML");
+        assert_eq!(toml::from_str::<RunConfig>(&text).expect(&text), config);
+        assert!(toml::from_str::<RunConfig>(&text.replace("epochs", "epoch")).is_err(), "an unknown key");
+    }
+
+    #[test]
+    fn settings_that_cannot_be_are_named() {
+        let usual = TrainConfig::default;
+        usual().check().expect("the defaults are sound");
+        for (wrong, word) in [
+            (TrainConfig { epochs: 0, ..usual() }, "epochs"),
+            (TrainConfig { learning_rate: f64::NAN, ..usual() }, "learning_rate"),
+            (TrainConfig { weight_decay: -1.0, ..usual() }, "weight_decay"),
+            (TrainConfig { layer_decay: 0.0, ..usual() }, "layer_decay"),
+            (TrainConfig { label_smoothing: 1.0, ..usual() }, "label_smoothing"),
+            (TrainConfig { ema: Some(1.0), ..usual() }, "ema"),
+            (TrainConfig { clip: Some(Clip::Value(0.0)), ..usual() }, "clip"),
+            (TrainConfig { mix: Some(Mix::Cutmix(-1.0)), ..usual() }, "mix"),
+            (TrainConfig { patience: Some(0), ..usual() }, "patience"),
+        ] {
+            let error = wrong.check().expect_err(word).to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Clipping of gradients (Pascanu et al. 2013).
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Result, Tensor, Var};
+use serde::{Deserialize, Serialize};
+
+/// A bound on gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Clip {
+    /// All gradients together, as one vector, are shortened to this Euclidean length if they are longer.
+    Norm(f64),
+    /// Each number is brought into -x … x.
+    Value(f64),
+}
+
+type Change = dyn Fn(&Tensor) -> Result<Tensor>;
+
+/// Clips the gradients of `vars`.
+///
+/// A norm that is no finite number leaves the gradients as they are: the loss of the next step will show it.
+pub fn clip<'a>(gradients: &mut GradStore, vars: impl Iterator<Item = &'a Var>, clip: Clip) -> Result<()> {
+    let vars: Vec<&Var> = vars.filter(|var| gradients.get(var.as_tensor()).is_some()).collect();
+    let each: Box<Change> = match clip {
+        Clip::Value(limit) => Box::new(move |gradient| gradient.clamp(-limit, limit)),
+        Clip::Norm(limit) => {
+            let norm = global_norm(gradients, &vars)?;
+            if !norm.is_finite() || norm <= limit {
+                return Ok(());
+            }
+            // torch adds 1e-6 to the norm.
+            let scale = limit / (norm + 1e-6);
+            Box::new(move |gradient| gradient * scale)
+        }
+    };
+    for var in vars {
+        if let Some(gradient) = gradients.get(var.as_tensor()) {
+            let clipped = each(&gradient.detach())?;
+            gradients.insert(var, clipped);
+        }
+    }
+    Ok(())
+}
+
+/// The Euclidean length of all gradients together, added up in f64.
+fn global_norm(gradients: &GradStore, vars: &[&Var]) -> Result<f64> {
+    let mut sum = 0.0;
+    for gradient in vars.iter().filter_map(|var| gradients.get(var.as_tensor())) {
+        sum += gradient.detach().sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+    }
+    Ok(sum.sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    /// Gradients (3, 4) and (12).
+    fn gradients() -> Result<([Var; 2], GradStore)> {
+        let a = Var::new(&[1f32, 1.0], &Device::Cpu)?;
+        let b = Var::new(&[1f32], &Device::Cpu)?;
+        let loss = ((a.as_tensor() * &Tensor::new(&[3f32, 4.0], &Device::Cpu)?)?.sum_all()? + (b.as_tensor() * 12.0)?.sum_all()?)?;
+        Ok(([a, b], loss.backward()?))
+    }
+
+    fn clipped(how: Clip) -> Result<Vec<f32>> {
+        let (vars, mut gradients) = gradients()?;
+        clip(&mut gradients, vars.iter(), how)?;
+        let values = |var: &Var| gradients.get(var).expect("a gradient").to_vec1::<f32>();
+        Ok([values(&vars[0])?, values(&vars[1])?].concat())
+    }
+
+    #[test]
+    fn by_norm_all_shrink_together() -> Result<()> {
+        assert_eq!(clipped(Clip::Norm(13.5))?, [3.0, 4.0, 12.0], "the norm is 13");
+        for (found, expected) in clipped(Clip::Norm(1.3))?.into_iter().zip([0.3, 0.4, 1.2]) {
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn by_value_each_for_itself() -> Result<()> {
+        assert_eq!(clipped(Clip::Value(3.5))?, [3.0, 3.5, 3.5]);
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! Files that are written whole or not at all: to a temporary file beside, flushed to the disk, then renamed.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use candle_core::Tensor;
+use safetensors::{Dtype, View};
+use serde::Serialize;
+
+use crate::{Error, Result};
+
+/// What the names of temporary files begin with.
+const TEMPORARY: &str = ".cirio-";
+
+/// Writes a file through `content`.
+pub(crate) fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let write = || -> io::Result<()> {
+        let mut file = temporary(folder)?;
+        let mut writer = BufWriter::new(file.as_file_mut());
+        content(&mut writer)?;
+        writer.flush()?;
+        drop(writer);
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        sync_folder(folder)
+    };
+    write().map_err(|error| Error::file(path, format_args!("cannot be written: {error}")))
+}
+
+/// Writes tensors and texts as safetensors, in an order that depends on nothing but their names and types, so that equal
+/// contents are equal files.
+pub(crate) fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, texts: &BTreeMap<String, String>) -> Result<()> {
+    // The widest type first keeps every tensor aligned, as the format asks of writers.
+    let mut ordered: Vec<(&String, &Tensor)> = tensors.iter().collect();
+    ordered.sort_by_key(|(_, tensor)| std::cmp::Reverse(Tensor::dtype(tensor).size_in_bytes()));
+    let header = header(&ordered, texts).map_err(|error| Error::file(path, error))?;
+    write(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        ordered.iter().try_for_each(|(_, tensor)| file.write_all(&View::data(tensor)))
+    })
+}
+
+/// The description of a tensor in the header.
+#[derive(Serialize)]
+struct Entry {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    data_offsets: [usize; 2],
+}
+
+/// <https://github.com/huggingface/safetensors#format>: JSON, padded with spaces to a multiple of eight bytes.
+fn header(tensors: &[(&String, &Tensor)], texts: &BTreeMap<String, String>) -> serde_json::Result<Vec<u8>> {
+    let mut entries = serde_json::Map::new();
+    entries.insert("__metadata__".to_owned(), serde_json::to_value(texts)?);
+    let mut begin = 0;
+    for (name, tensor) in tensors {
+        let end = begin + View::data_len(tensor);
+        let entry = Entry { dtype: View::dtype(tensor), shape: tensor.dims().to_vec(), data_offsets: [begin, end] };
+        entries.insert((*name).clone(), serde_json::to_value(entry)?);
+        begin = end;
+    }
+    let mut header = serde_json::to_vec(&entries)?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok(header)
+}
+
+/// Removes what a killed process left half-written in a folder.
+pub(crate) fn remove_temporaries(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            fs::remove_file(entry.path()).map_err(Error::io(&entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY);
+    // Temporary files are private; what becomes of this one has the usual permissions.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder)
+}
+
+/// Makes a renaming outlive a loss of power.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    match cfg!(unix) {
+        true => File::open(folder)?.sync_all(),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+    use cirio_nn::Weights;
+
+    use super::*;
+
+    #[test]
+    fn tensors_come_back_and_equal_contents_are_equal_files() -> Result<()> {
+        let folder = tempfile::tempdir().map_err(Error::io(Path::new("temporary")))?;
+        let path = |name: &str| folder.path().join(name);
+        let tensors = BTreeMap::from([
+            ("a.half".to_owned(), Tensor::ones(3, DType::F16, &Device::Cpu)?),
+            ("b.float".to_owned(), Tensor::arange(0f32, 6.0, &Device::Cpu)?.reshape((2, 3))?),
+            ("c.count".to_owned(), Tensor::new(5i64, &Device::Cpu)?),
+        ]);
+        let texts = BTreeMap::from([("model".to_owned(), "test".to_owned()), ("classes".to_owned(), "[\"ä\"]".to_owned())]);
+        write_tensors(&path("1"), &tensors, &texts)?;
+        write_tensors(&path("2"), &tensors, &texts)?;
+        let read = |name: &str| fs::read(path(name)).map_err(Error::io(&path(name)));
+        assert_eq!(read("1")?, read("2")?);
+
+        let weights = Weights::open(path("1"))?;
+        assert_eq!(weights.metadata(), &texts);
+        assert_eq!(weights.tensor("b.float", &Device::Cpu)?.to_vec2::<f32>()?, [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]);
+        assert_eq!(weights.tensor("c.count", &Device::Cpu)?.to_scalar::<i64>()?, 5);
+        assert_eq!(weights.shapes().len(), 3);
+        Ok(())
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_the_old_file_and_nothing_else() -> Result<()> {
+        let folder = tempfile::tempdir().map_err(Error::io(Path::new("temporary")))?;
+        let path = folder.path().join("file");
+        write(&path, |file| file.write_all(b"old"))?;
+        let full = |file: &mut dyn Write| {
+            file.write_all(b"new")?;
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        };
+        let error = write(&path, full).unwrap_err().to_string();
+        assert!(error.contains("file: cannot be written: no storage space"), "{error}");
+        assert_eq!(fs::read(&path).map_err(Error::io(&path))?, b"old");
+        assert_eq!(fs::read_dir(folder.path()).map_err(Error::io(&path))?.count(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn leftovers_are_removed_and_nothing_else() -> Result<()> {
+        let folder = tempfile::tempdir().map_err(Error::io(Path::new("temporary")))?;
+        for name in [".cirio-Xy12", "last.safetensors", ".hidden"] {
+            fs::write(folder.path().join(name), "x").map_err(Error::io(folder.path()))?;
+        }
+        remove_temporaries(folder.path())?;
+        let mut left: Vec<_> = fs::read_dir(folder.path()).map_err(Error::io(folder.path()))?.flatten().map(|entry| entry.file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".hidden", "last.safetensors"]);
+        Ok(())
+    }
+}

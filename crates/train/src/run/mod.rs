@@ -1,0 +1,107 @@
+//! The folder of a run: `config.toml`, `metrics.jsonl`, TensorBoard events, plots, a table of the classes, weights, and the
+//! checkpoint. It can be moved and used as weights.
+
+mod events;
+pub(crate) mod files;
+mod log;
+mod plots;
+
+use std::fmt::Write;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+pub(crate) use log::{Line, Log};
+pub use log::{EpochLine, StepLine};
+
+use crate::{Confusion, Error, Result, RunConfig};
+
+/// The folder of one run.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+/// How many runs of one name are looked through for a free number.
+const MOST_RUNS: u32 = 10_000;
+
+impl RunFolder {
+    /// Makes `root/task/name`, or `name-2`, `name-3`, … where there is one, and writes the configuration into it.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or written.
+    pub fn create(root: &Path, task: &str, name: &str, config: &RunConfig) -> Result<Self> {
+        let parent = root.join(task);
+        fs::create_dir_all(&parent).map_err(Error::io(&parent))?;
+        for number in 1..=MOST_RUNS {
+            let path = parent.join(if number == 1 { name.to_owned() } else { format!("{name}-{number}") });
+            match fs::create_dir(&path) {
+                Ok(()) => return Self::new(path, config),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::io(&path)(error)),
+            }
+        }
+        Err(Error::file(&parent, format_args!("there are {MOST_RUNS} runs named {name} already")))
+    }
+
+    /// Makes a run in this folder, which must be absent or empty.
+    ///
+    /// # Errors
+    /// When something is in it, or it cannot be made or written.
+    pub fn create_at(path: &Path, config: &RunConfig) -> Result<Self> {
+        fs::create_dir_all(path).map_err(Error::io(path))?;
+        if fs::read_dir(path).map_err(Error::io(path))?.next().is_some() {
+            return Err(Error::file(path, "something is in this folder; a new run needs one of its own"));
+        }
+        Self::new(path.to_owned(), config)
+    }
+
+    fn new(path: PathBuf, config: &RunConfig) -> Result<Self> {
+        let run = Self { path };
+        let file = run.path.join("config.toml");
+        let text = toml::to_string(config).map_err(|error| Error::file(&file, error))?;
+        files::write(&file, |file| file.write_all(text.as_bytes()))?;
+        Ok(run)
+    }
+
+    /// Opens the folder of an earlier run, and what decides it.
+    ///
+    /// # Errors
+    /// When it is no folder of a run, or its configuration cannot be read.
+    pub fn open(path: &Path) -> Result<(Self, RunConfig)> {
+        let file = path.join("config.toml");
+        let text = fs::read_to_string(&file).map_err(Error::io(&file))?;
+        let config: RunConfig = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            Error::file(&file, format_args!("line {line}: {}", error.message()))
+        })?;
+        config.train.check()?;
+        config.preprocess.check().map_err(|error| Error::file(&file, error))?;
+        files::remove_temporaries(path)?;
+        Ok((Self { path: path.to_owned() }, config))
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub(crate) fn draw_curves(&self, epochs: &[EpochLine]) -> Result<()> {
+        plots::curves(&self.file("curves.svg"), epochs)
+    }
+
+    /// Draws the confusion matrix and writes precision, recall and F1 of each class.
+    pub(crate) fn report(&self, confusion: &Confusion, classes: &[String]) -> Result<()> {
+        plots::confusion(&self.file("confusion.svg"), confusion, classes)?;
+        let mut text = String::from("precision\trecall\tF1\tpictures\tclass\n");
+        for (scores, name) in confusion.per_class().iter().zip(classes) {
+            // Writing into a string cannot fail.
+            let _ = writeln!(text, "{:.4}\t{:.4}\t{:.4}\t{}\t{name}", scores.precision, scores.recall, scores.f1, scores.count);
+        }
+        files::write(&self.file("classes.tsv"), |file| file.write_all(text.as_bytes()))
+    }
+}
