@@ -130,12 +130,6 @@ enum Algorithm {
     Im2col,
 }
 
-impl Algorithm {
-    fn direct(shape: Conv2dShape) -> Self {
-        Direct::new(shape).map_or(Self::Im2col, Self::Direct)
-    }
-}
-
 impl Conv2d {
     /// Checks the shape and chooses how to compute it.
     ///
@@ -147,7 +141,9 @@ impl Conv2d {
             let linear = Linear::new(shape.taps(), shape.c_out)?;
             [(); 3].map(|()| Algorithm::Linear(linear))
         } else {
-            [Algorithm::direct(shape), Direct::turned(&shape).map_or(Algorithm::Im2col, Algorithm::direct), Algorithm::direct(shape)]
+            let turned = Direct::turned(&shape).and_then(Direct::for_pixels);
+            [Direct::for_pixels(shape), turned, Direct::for_weights(shape)]
+                .map(|direct| direct.map_or(Algorithm::Im2col, Algorithm::Direct))
         };
         Ok(Self { shape, output: shape.output(), forward, backward_input, backward_weight })
     }

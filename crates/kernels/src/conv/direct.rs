@@ -71,16 +71,31 @@ struct Vector {
 }
 
 impl Direct {
+    /// For a pass that computes pixels: [`forward`](Self::forward) or [`backward_input`](Self::backward_input). A slab is work
+    /// enough for a thread to begin.
+    ///
     /// None where a row of the output is shorter than a vector, or the lists of taps and vectors would be long.
-    pub(super) fn new(shape: Conv2dShape) -> Option<Self> {
-        let Conv2dShape { c_in, c_out, w, h, kernel, stride, padding, dilation, groups } = shape;
+    pub(super) fn for_pixels(shape: Conv2dShape) -> Option<Self> {
+        let [rows, columns] = shape.output();
+        let operations = (2 * shape.c_out * columns).saturating_mul(shape.taps()).saturating_mul(rows);
+        let slabs = (operations / SLAB).clamp(1, rows.div_ceil(ROWS));
+        Self::new(shape, rows.div_ceil(slabs))
+    }
+
+    /// For [`backward_weight`](Self::backward_weight). A slab has about the vectors that are summed together.
+    ///
+    /// None where [`for_pixels`](Self::for_pixels) is.
+    pub(super) fn for_weights(shape: Conv2dShape) -> Option<Self> {
+        let [rows, columns] = shape.output();
+        Self::new(shape, SUMMED.div_ceil(columns.div_ceil(simd::lanes())).min(rows))
+    }
+
+    fn new(shape: Conv2dShape, rows: usize) -> Option<Self> {
+        let Conv2dShape { c_in, w, h, kernel, stride, padding, dilation, groups, .. } = shape;
         let (out, lanes) = (shape.output(), simd::lanes());
         if out[1] < lanes || out[1] > LONG || shape.taps() > LONG {
             return None;
         }
-        let operations = (2 * c_out * out[1]).saturating_mul(shape.taps()).saturating_mul(out[0]);
-        let slabs = (operations / SLAB).clamp(1, out[0].div_ceil(ROWS));
-        let rows = out[0].div_ceil(slabs);
         let copied = (padding != [0; 2] || stride[1] != 1).then(|| {
             let phases = (0..kernel[1]).map(|s| s * dilation[1] % stride[1]).max().unwrap_or(0) + 1;
             let tall = (rows - 1) * stride[0] + (kernel[0] - 1) * dilation[0] + 1;
