@@ -27,9 +27,13 @@ impl Default for Conv2dConfig {
     }
 }
 
-/// y[o, i, j] = bias[o] + Σ over c, r, s of w[o, c, r, s] · x[c, i·stride - padding + r·dilation, j·stride - padding + s·dilation].
+/// Convolution without flipping the filters, as torch's `conv2d`:
 ///
-/// A side of the output is ⌊(input + 2·padding - dilation·(kernel - 1) - 1) / stride⌋ + 1. As torch's `conv2d`.
+/// ```text
+/// y[o, i, j] = bias[o] + Σ over c, r, s of w[o, c, r, s] · x[c, i·stride - padding + r·dilation, j·stride - padding + s·dilation]
+/// ```
+///
+/// A side of the output is ⌊(input + 2·padding - dilation·(kernel - 1) - 1) / stride⌋ + 1.
 ///
 /// # Shapes
 /// x (N, C, H, W), w (filters, C / groups, kernel rows, kernel columns), bias (filters); the result (N, filters, rows, columns).

@@ -8,8 +8,8 @@
 //! - everything else (CUDA, Metal, f64, f16, bf16): compositions of those candle operations whose gradients are right.
 //!   [`with_portable`] forces this way on f32, so that it is tested on any machine.
 //!
-//! All of them take a batch of no images, and give back an empty tensor. A wrong shape is an error that says what was
-//! given and what was expected; nothing panics.
+//! A batch of no images gives an empty tensor, without a gradient to the weights; only [`batch_norm_train`] refuses it. A
+//! wrong shape is an error that says what was given and what was expected; nothing panics.
 
 mod activation;
 mod backend;
