@@ -23,7 +23,7 @@
 //! - Threads are those of rayon's pool (`RAYON_NUM_THREADS`). Work is cut by shapes alone and sums are added in a fixed order: the
 //!   result is the same bit for bit from run to run and for any number of threads.
 //! - Vectors are chosen when the program runs (AVX2 and FMA, NEON), with a portable path beside.
-//! - Every kernel is tested against the plain loops in [`reference`], every gradient against finite differences.
+//! - Every kernel is tested against the plain loops in [`mod@reference`], every gradient against finite differences.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod activation;

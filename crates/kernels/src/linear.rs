@@ -17,7 +17,7 @@ const FEW_IMAGES: usize = 4;
 const IMAGES: usize = 64;
 
 /// Outputs whose gradients are passed to the inputs at a time: more rows of the weights than that are too many pages of memory.
-const ROWS: usize = 256;
+const ROWS: usize = 32;
 
 /// A fully connected layer of fixed sizes; see [`Linear::new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +128,7 @@ impl Linear {
     ///
     /// # Errors
     /// When a slice has another length.
-    pub fn backward_weight(&self, n: usize, x: &[f32], dy: &[f32], dw: &mut [f32], _scratch: &mut Scratch) -> Result<(), ShapeError> {
+    pub fn backward_weight(&self, n: usize, x: &[f32], dy: &[f32], dw: &mut [f32], _: &mut Scratch) -> Result<(), ShapeError> {
         let &Self { inputs, outputs } = self;
         expect("x", x, &[n, inputs])?;
         expect("dy", dy, &[n, outputs])?;
@@ -175,7 +175,8 @@ impl Linear {
         scratch: &mut Scratch,
         fill: impl Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync,
     ) {
-        let wide = if n <= IMAGES / 4 { 512 } else { 128 };
+        // Few images: the weights' way from memory counts, and that is shortest along their rows.
+        let wide = if n <= IMAGES / 4 { (features / 4).clamp(128, 1024) } else { 128 };
         let across = features.div_ceil(wide);
         let blocks = n.div_ceil(IMAGES) * across;
         let lane = lane_len(&[n.min(IMAGES) * wide]);

@@ -75,6 +75,7 @@ fn sizes_beyond_a_block() -> Result<(), ShapeError> {
     check_linear(130, 150, 131, 1, true)?;
     check_linear(4, 700, 600, 2, true)?;
     check_linear(5, 700, 600, 3, true)?;
+    check_linear(7, 1300, 70, 4, false)?;
     check_lrn(LrnShape { c: 20, pixels: 517, size: 5, alpha: 1e-2, beta: 0.75, k: 2.0 }, 2, 4)
 }
 
