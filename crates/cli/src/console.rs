@@ -62,7 +62,9 @@ pub fn one_line(error: &anyhow::Error) -> String {
 /// A line of a backtrace: `0: candle_core::error::Error::bt`.
 fn is_frame(line: &str) -> bool {
     line.split_once(": ").is_some_and(|(number, rest)| {
-        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) && (rest.contains("::") || rest.contains("std") || rest.starts_with('<'))
+        !number.is_empty()
+            && number.bytes().all(|byte| byte.is_ascii_digit())
+            && (rest.contains("::") || rest.contains("std") || rest.starts_with('<'))
     })
 }
 
@@ -78,7 +80,8 @@ mod tests {
 
     #[test]
     fn backtraces_are_left_out() {
-        let error = anyhow::anyhow!("in layer `fc`\nshape mismatch\n   0: candle_core::error::Error::bt\n             at ./src/error.rs:260\n");
+        let error =
+            anyhow::anyhow!("in layer `fc`\nshape mismatch\n   0: candle_core::error::Error::bt\n             at ./src/error.rs:260\n");
         assert_eq!(one_line(&error), "in layer `fc`: shape mismatch");
     }
 }

@@ -23,7 +23,8 @@ fn the_document_has_probabilities_that_fall() {
     assert_eq!((document["model"].as_str(), document["weights"].as_str()), (Some("lenet5"), Some("lenet5/fashion-mnist")));
     let prediction = &document["predictions"][0];
     assert_eq!(prediction["path"], BOOT);
-    let probabilities: Vec<f64> = prediction["classes"].as_array().expect("classes").iter().filter_map(|class| class["probability"].as_f64()).collect();
+    let probabilities: Vec<f64> =
+        prediction["classes"].as_array().expect("classes").iter().filter_map(|class| class["probability"].as_f64()).collect();
     assert_eq!(probabilities.len(), 10);
     assert!(probabilities.windows(2).all(|pair| pair[0] >= pair[1]));
     assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-5);

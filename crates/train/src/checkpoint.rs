@@ -86,7 +86,8 @@ impl Parts<'_> {
     pub(crate) fn restore(&mut self, path: &Path, config: &TrainConfig) -> Result<State> {
         let file = Weights::open(path)?;
         let text = file.metadata().get(STATE).ok_or_else(|| Error::file(path, "this is no checkpoint of a run"))?;
-        let state: State = serde_json::from_str(text).map_err(|error| Error::file(path, format_args!("its state cannot be read: {error}")))?;
+        let state: State =
+            serde_json::from_str(text).map_err(|error| Error::file(path, format_args!("its state cannot be read: {error}")))?;
         same_config(path, &state.config, config)?;
 
         let weights = self.store.tensors();
@@ -132,11 +133,8 @@ fn same_config(path: &Path, theirs: &TrainConfig, ours: &TrainConfig) -> Result<
     let text = |value: Option<&serde_json::Value>| value.map_or_else(|| "none".to_owned(), ToString::to_string);
     match theirs.keys().chain(ours.keys()).find(|key| theirs.get(*key) != ours.get(*key)) {
         None => Ok(()),
-        Some(key) => Err(Error::OtherConfig {
-            path: path.to_owned(),
-            key: key.clone(),
-            theirs: text(theirs.get(key)),
-            ours: text(ours.get(key)),
-        }),
+        Some(key) => {
+            Err(Error::OtherConfig { path: path.to_owned(), key: key.clone(), theirs: text(theirs.get(key)), ours: text(ours.get(key)) })
+        }
     }
 }

@@ -28,9 +28,8 @@ pub struct TrainConfig {
     pub layer_decay: f64,
     /// Decides initial weights, order, augmentation and dropout.
     pub seed: u64,
-    /// The share that the average of the weights keeps at each step; the averages are evaluated and saved. None without.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ema: Option<f64>,
+    /// The share that the average of the weights keeps at each step; the averages are evaluated and saved. 0 for no average.
+    pub ema: f64,
     /// Epochs without a better result after which training ends. None to train to the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
@@ -72,7 +71,7 @@ impl Default for TrainConfig {
             label_smoothing: 0.0,
             layer_decay: 1.0,
             seed: 0,
-            ema: Some(0.999),
+            ema: 0.999,
             patience: None,
             freeze: Vec::new(),
             decayed: Decayed::Weights,
@@ -105,7 +104,7 @@ impl TrainConfig {
             return Err(Error::config("layer_decay", self.layer_decay, "a number in 0 < x ≤ 1"));
         }
         share("label_smoothing", self.label_smoothing, "a share in 0 ≤ x < 1")?;
-        share("ema", self.ema.unwrap_or(0.0), "a share in 0 ≤ x < 1")?;
+        share("ema", self.ema, "a share in 0 ≤ x < 1")?;
         let positive = |key, value: f64| match value.is_finite() && value > 0.0 {
             true => Ok(()),
             false => Err(Error::config(key, value, "a number above 0")),
@@ -201,7 +200,7 @@ mod tests {
             (TrainConfig { weight_decay: -1.0, ..usual() }, "weight_decay"),
             (TrainConfig { layer_decay: 0.0, ..usual() }, "layer_decay"),
             (TrainConfig { label_smoothing: 1.0, ..usual() }, "label_smoothing"),
-            (TrainConfig { ema: Some(1.0), ..usual() }, "ema"),
+            (TrainConfig { ema: 1.0, ..usual() }, "ema"),
             (TrainConfig { clip: Some(Clip::Value(0.0)), ..usual() }, "clip"),
             (TrainConfig { mix: Some(Mix::Cutmix(-1.0)), ..usual() }, "mix"),
             (TrainConfig { patience: Some(0), ..usual() }, "patience"),

@@ -44,7 +44,8 @@ impl Ema {
 
     /// Puts the averages into the network, calls `f`, and puts the network's own values back, also after an error.
     pub fn with_averages<T>(&self, store: &Store, f: impl FnOnce() -> crate::Result<T>) -> crate::Result<T> {
-        let own: BTreeMap<String, Tensor> = store.tensors().into_iter().map(|(name, tensor)| Ok((name, tensor.copy()?))).collect::<Result<_>>()?;
+        let own: BTreeMap<String, Tensor> =
+            store.tensors().into_iter().map(|(name, tensor)| Ok((name, tensor.copy()?))).collect::<Result<_>>()?;
         let set = |name: &String, tensor: &Tensor| store.set(name, tensor);
         let done = match self.averages.iter().try_for_each(|(name, average)| set(name, &average.as_detached_tensor())) {
             Ok(()) => f(),

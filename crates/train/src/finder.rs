@@ -29,8 +29,17 @@ const TOO_HIGH: f64 = 4.0;
 ///
 /// # Errors
 /// When nothing is to be trained, there are too few steps to see anything, or data cannot be read.
-pub fn find_learning_rate(network: &Stack, store: &Store, loss: Loss, rule: Rule, groups: &GroupOptions, loader: &Loader, steps: usize) -> Result<Finding> {
-    let before: Vec<(String, Tensor)> = store.tensors().into_iter().map(|(name, tensor)| Ok((name, tensor.copy()?))).collect::<Result<_>>()?;
+pub fn find_learning_rate(
+    network: &Stack,
+    store: &Store,
+    loss: Loss,
+    rule: Rule,
+    groups: &GroupOptions,
+    loader: &Loader,
+    steps: usize,
+) -> Result<Finding> {
+    let before: Vec<(String, Tensor)> =
+        store.tensors().into_iter().map(|(name, tensor)| Ok((name, tensor.copy()?))).collect::<Result<_>>()?;
     let dropout = network.dropout_state();
     let curve = sweep(network, loss, rule, groups, loader, steps);
     network.set_dropout_state(dropout);
@@ -68,13 +77,14 @@ fn sweep(network: &Stack, loss: Loss, rule: Rule, groups: &GroupOptions, loader:
     Ok(curve)
 }
 
-/// The rate where the smoothed loss fell fastest over the logarithm of the rate, beginning and end left aside.
+/// The rate where the smoothed loss fell fastest over the logarithm of the rate: between points a tenth of the curve apart,
+/// so that the noise of single batches does not decide, and without the first tenth, where the mean is of few steps.
 fn steepest(curve: &[(f64, f64)]) -> Option<f64> {
-    const ASIDE: usize = 3;
-    let inner = curve.get(ASIDE..curve.len().checked_sub(ASIDE)?).filter(|inner| inner.len() >= 4)?;
-    let slope = |pair: &[(f64, f64)]| pair[2].1 - pair[0].1;
-    let steepest = inner.windows(3).min_by(|a, b| slope(a).total_cmp(&slope(b)))?;
-    Some(steepest[1].0)
+    let tenth = curve.len() / 10;
+    let inner = curve.get(tenth..).filter(|_| tenth > 0)?;
+    let fall = |pair: &[(f64, f64)]| pair[2 * tenth].1 - pair[0].1;
+    let steepest = inner.windows(2 * tenth + 1).min_by(|a, b| fall(a).total_cmp(&fall(b)))?;
+    Some(steepest[tenth].0)
 }
 
 #[cfg(test)]

@@ -73,7 +73,12 @@ impl Tally {
     /// The numbers so far; all 0 where nothing was added.
     pub fn scores(&self) -> Scores {
         let share = |part: f64| part / self.count.max(1) as f64;
-        Scores { count: self.count, loss: share(self.loss), accuracy: share(self.confusion.right() as f64), top5: share(self.in_top5 as f64) }
+        Scores {
+            count: self.count,
+            loss: share(self.loss),
+            accuracy: share(self.confusion.right() as f64),
+            top5: share(self.in_top5 as f64),
+        }
     }
 
     /// The confusion matrix so far.

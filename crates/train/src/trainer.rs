@@ -74,7 +74,7 @@ impl<'a> Trainer<'a> {
             return Err(Error::Empty("every weight is frozen: there is nothing to train".into()));
         }
         let mut optimizer = Optimizer::new(config.train.optimizer, groups)?;
-        let mut ema = config.train.ema.map(|decay| Ema::new(decay, store)).transpose()?;
+        let mut ema = (config.train.ema > 0.0).then(|| Ema::new(config.train.ema, store)).transpose()?;
         let path = folder.file(CHECKPOINT);
         let state = match path.exists() {
             true => Parts { store, optimizer: &mut optimizer, ema: ema.as_mut() }.restore(&path, &config.train)?,
@@ -119,7 +119,15 @@ impl<'a> Trainer<'a> {
         if let (true, Some(scores)) = (best, scores) {
             self.state.best = Some((self.state.epoch, scores));
         }
-        let line = EpochLine { epoch: self.state.epoch, step: self.state.step, lr, train_loss, train_accuracy, scores, seconds: self.state.seconds };
+        let line = EpochLine {
+            epoch: self.state.epoch,
+            step: self.state.step,
+            lr,
+            train_loss,
+            train_accuracy,
+            scores,
+            seconds: self.state.seconds,
+        };
         self.log.push(&Line::Epoch(line))?;
         self.folder.draw_curves(self.log.epochs())?;
         if let (true, Some((_, confusion))) = (best, &evaluated) {

@@ -100,13 +100,7 @@ impl Args {
 
     fn filters(&self) -> Result<Option<Filters>> {
         let (Some(channels), Some(filters)) = (self.channels, self.filters) else { return Ok(None) };
-        let layer = Conv2d {
-            kernel: self.kernel,
-            stride: self.stride,
-            padding: self.padding,
-            dilation: self.dilation,
-            ..conv(filters, 1)
-        };
+        let layer = Conv2d { kernel: self.kernel, stride: self.stride, padding: self.padding, dilation: self.dilation, ..conv(filters, 1) };
         let input = Volume::maps([channels, self.input[0], self.input[1]]);
         let output = layer.output(&input).map_err(Usage)?.dims();
         let cost = layer.cost(&input);

@@ -220,7 +220,14 @@ impl Args {
     }
 }
 
-fn train(model: &Model, config: RunConfig, folder: RunFolder, built: (&Stack, &Store), loaders: (Loader, Option<Loader>), json: bool) -> Result<()> {
+fn train(
+    model: &Model,
+    config: RunConfig,
+    folder: RunFolder,
+    built: (&Stack, &Store),
+    loaders: (Loader, Option<Loader>),
+    json: bool,
+) -> Result<()> {
     let run = folder.path().display().to_string();
     let (train, val) = loaders;
     describe(&config, &run, &train, val.as_ref());
@@ -291,14 +298,26 @@ impl Sets {
             bail!("{} has only the class `{}`: there is nothing to tell apart", data.display(), train.classes().join(""));
         }
         if train.classes() != val.classes() {
-            bail!("{}: the classes of the training part ({}) are not those of the validation part ({})", data.display(), train.classes().join(", "), val.classes().join(", "));
+            bail!(
+                "{}: the classes of the training part ({}) are not those of the validation part ({})",
+                data.display(),
+                train.classes().join(", "),
+                val.classes().join(", ")
+            );
         }
         let val = (!val.is_empty()).then_some(val);
         Ok(Self { train, val, strictness: options.strictness })
     }
 
     fn loaders(&self, config: &RunConfig, workers: usize, device: &Device) -> Result<(Loader, Option<Loader>)> {
-        let plain = LoaderConfig { batch: config.train.batch, seed: config.train.seed, workers, strictness: self.strictness, device: device.clone(), ..LoaderConfig::default() };
+        let plain = LoaderConfig {
+            batch: config.train.batch,
+            seed: config.train.seed,
+            workers,
+            strictness: self.strictness,
+            device: device.clone(),
+            ..LoaderConfig::default()
+        };
         let shuffled = LoaderConfig { order: Order::Shuffled, ..plain.clone() };
         let train = Loader::new(self.train.clone(), shuffled, config.preprocess.clone(), Some(config.train.augment.clone()))?;
         let val = self.val.clone().map(|val| Loader::new(val, plain, config.preprocess.clone(), None)).transpose()?;
@@ -334,7 +353,7 @@ impl Recipe {
             label_smoothing: self.label_smoothing,
             layer_decay: self.layer_decay,
             seed: self.seed,
-            ema: (self.ema != 0.0).then_some(self.ema),
+            ema: self.ema,
             patience: self.patience,
             freeze: self.freeze.clone(),
             clip: self.clip.map(Clip::Norm),
@@ -380,11 +399,19 @@ fn describe(config: &RunConfig, run: &str, train: &Loader, val: Option<&Loader>)
     };
     let validation = val.map_or_else(|| "no validation".into(), |val| format!("{} for validation", val.pictures()));
     say(format_args!("model          {}", config.model));
-    say(format_args!("data           {}: {} pictures of {} classes to train with, {validation}", config.data.display(), train.pictures(), config.classes.len()));
+    say(format_args!(
+        "data           {}: {} pictures of {} classes to train with, {validation}",
+        config.data.display(),
+        train.pictures(),
+        config.classes.len()
+    ));
     say(format_args!("begins with    {}", config.weights.as_deref().unwrap_or("random weights")));
     say(format_args!("epochs         {epochs} of {} steps, {batch} pictures a step, seed {seed}", train.batches()));
-    say(format_args!("optimiser      {optimizer}, learning rate {learning_rate}, {curve} after {} epochs of warm-up, weight decay {weight_decay}", schedule.warm_up));
+    say(format_args!(
+        "optimiser      {optimizer}, learning rate {learning_rate}, {curve} after {} epochs of warm-up, weight decay {weight_decay}",
+        schedule.warm_up
+    ));
     say(format_args!("augmentation   {augment}"));
-    say(format_args!("averaging      {}", ema.map_or_else(|| "none".into(), |decay| decay.to_string())));
+    say(format_args!("averaging      {ema} of the weights is kept at each step"));
     say(format_args!("run            {run}"));
 }

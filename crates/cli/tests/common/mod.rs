@@ -27,7 +27,8 @@ pub fn run(arguments: &[&str]) -> Output {
 
 /// Runs it with this text on its standard input.
 pub fn run_with_input(arguments: &[&str], input: &str) -> Output {
-    let mut child = cirio().args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
+    let mut child =
+        cirio().args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
     // A command that fails early does not read its input.
     let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
     child.wait_with_output().expect("the command ends")

@@ -154,7 +154,8 @@ mod tests {
             fs::write(folder.path().join(name), "x").map_err(Error::io(folder.path()))?;
         }
         remove_temporaries(folder.path())?;
-        let mut left: Vec<_> = fs::read_dir(folder.path()).map_err(Error::io(folder.path()))?.flatten().map(|entry| entry.file_name()).collect();
+        let mut left: Vec<_> =
+            fs::read_dir(folder.path()).map_err(Error::io(folder.path()))?.flatten().map(|entry| entry.file_name()).collect();
         left.sort();
         assert_eq!(left, [".hidden", "last.safetensors"]);
         Ok(())

@@ -125,8 +125,8 @@ impl Log {
     pub(crate) fn push(&mut self, line: &Line) -> Result<()> {
         let mut text = Vec::new();
         let mut records = Vec::new();
-        let into_memory = write_line(&mut text, line)
-            .and_then(|()| line.scalars(now()).iter().try_for_each(|scalar| write_scalar(&mut records, scalar)));
+        let into_memory =
+            write_line(&mut text, line).and_then(|()| line.scalars(now()).iter().try_for_each(|scalar| write_scalar(&mut records, scalar)));
         into_memory.map_err(Error::io(&self.metrics.0))?;
         self.metrics.1.write_all(&text).map_err(Error::io(&self.metrics.0))?;
         self.events.1.write_all(&records).map_err(Error::io(&self.events.0))?;

@@ -11,8 +11,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-pub(crate) use log::{Line, Log};
 pub use log::{EpochLine, StepLine};
+pub(crate) use log::{Line, Log};
 
 use crate::{Confusion, Error, Result, RunConfig};
 

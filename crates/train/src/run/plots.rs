@@ -45,7 +45,12 @@ fn panel(area: &Area, title: &str, curves: &[Curve]) -> Drawn {
     let points = || curves.iter().flat_map(|(_, _, points)| points);
     let across = range(points().map(|point| point.0));
     let up = range(points().map(|point| point.1));
-    let mut chart = ChartBuilder::on(area).caption(title, ("sans-serif", 18)).margin(10).x_label_area_size(36).y_label_area_size(56).build_cartesian_2d(across, up)?;
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, ("sans-serif", 18))
+        .margin(10)
+        .x_label_area_size(36)
+        .y_label_area_size(56)
+        .build_cartesian_2d(across, up)?;
     chart.configure_mesh().light_line_style(WHITE).bold_line_style(BLACK.mix(0.12)).x_desc("epoch").draw()?;
     for (name, colour, points) in curves.iter().filter(|(_, _, points)| !points.is_empty()) {
         let (points, colour) = (points.clone(), *colour);
@@ -59,7 +64,9 @@ fn panel(area: &Area, title: &str, curves: &[Curve]) -> Drawn {
 
 /// The range of some numbers with a little air around them.
 fn range(values: impl Iterator<Item = f64>) -> Range<f64> {
-    let (low, high) = values.filter(|value| value.is_finite()).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+    let (low, high) = values
+        .filter(|value| value.is_finite())
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
     match low <= high {
         true => {
             let air = (0.05 * (high - low)).max(1e-3 * high.abs()).max(1e-6);
@@ -147,7 +154,8 @@ mod tests {
     #[test]
     fn curves_of_no_one_and_two_epochs() -> Result<()> {
         let scores = Scores { count: 5, loss: 0.5, accuracy: 0.8, top5: 1.0 };
-        let line = |epoch, scores| EpochLine { epoch, step: epoch, lr: 0.1, train_loss: 1.0, train_accuracy: Some(0.7), scores, seconds: 1.0 };
+        let line =
+            |epoch, scores| EpochLine { epoch, step: epoch, lr: 0.1, train_loss: 1.0, train_accuracy: Some(0.7), scores, seconds: 1.0 };
         assert!(drawn(|path| curves(path, &[]))?.contains("epoch"));
         let one = drawn(|path| curves(path, &[line(1, None)]))?;
         assert!(one.contains("training") && !one.contains("validation"));
