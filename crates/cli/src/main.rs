@@ -32,7 +32,7 @@ enum Verb {
     Summary(verbs::summary::Args),
     Size(verbs::size::Args),
     Predict(verbs::predict::Args),
-    Train(verbs::train::Args),
+    Train(Box<verbs::train::Args>),
     Eval(verbs::eval::Args),
     Filter(verbs::filter::Args),
     Data(verbs::data::Args),

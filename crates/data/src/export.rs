@@ -1,10 +1,7 @@
 //! Writes a data set out again: as an image folder of PNGs, or as a pair of IDX files.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-
-use tempfile::NamedTempFile;
 
 use crate::{Dataset, Error, Result};
 
@@ -113,12 +110,7 @@ fn make_empty(out: &Path) -> Result<()> {
     }
 }
 
-/// Writes a file beside, then renames it.
+/// Writes a file whole or not at all.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let io = |e| Error::io(path, e);
-    let mut file = NamedTempFile::new_in(path.parent().unwrap_or(Path::new("."))).map_err(io)?;
-    file.write_all(bytes).map_err(io)?;
-    file.as_file().sync_all().map_err(io)?;
-    file.persist(path).map_err(|e| Error::io(path, e.error))?;
-    Ok(())
+    cirio_vision::write_whole(path, bytes).map_err(|e| Error::io(path, e))
 }

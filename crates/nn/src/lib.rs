@@ -29,6 +29,7 @@
 
 pub mod device;
 mod error;
+pub mod files;
 pub mod init;
 pub mod layer;
 mod layers;

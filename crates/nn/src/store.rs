@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 
-use crate::{LoadReport, Mismatch, Weights, init, weights};
+use crate::{LoadReport, Mismatch, Weights, files, init};
 
 /// Makes, loads, freezes and saves named weights.
 ///
@@ -98,7 +98,7 @@ impl Store {
 
     /// Writes all tensors and some texts as safetensors, whole or not at all.
     pub fn save(&self, path: impl AsRef<Path>, metadata: &BTreeMap<String, String>) -> crate::Result<()> {
-        weights::write(path.as_ref(), &self.tensors(), metadata)
+        files::write_tensors(path.as_ref(), &self.tensors(), metadata)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -1,9 +1,8 @@
 //! Files of weights: safetensors, read by memory map and written whole or not at all.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -77,25 +76,6 @@ impl Weights {
         let tensors = SafeTensors::deserialize(&self.bytes).map_err(failed)?;
         Ok(tensors.tensor(name).map_err(failed)?.load(device)?)
     }
-}
-
-/// Writes tensors and texts as safetensors: to a temporary file beside, flushed to the disk, then renamed.
-pub(crate) fn write(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: &BTreeMap<String, String>) -> Result<()> {
-    let failed = |reason: String| Error::File { path: path.to_owned(), reason };
-    let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
-    let bytes = safetensors::serialize(tensors, (!metadata.is_empty()).then_some(metadata)).map_err(|error| failed(error.to_string()))?;
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(&bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|error| failed(format!("cannot be written: {error}")))
 }
 
 /// A tensor whose shape in the file is not the model's.

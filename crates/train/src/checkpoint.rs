@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor, Var};
-use cirio_nn::{DropoutState, Store, Weights};
+use cirio_nn::{DropoutState, Store, Weights, files};
 use serde::{Deserialize, Serialize};
 
 use crate::optim::Optimizer;
-use crate::run::files;
 use crate::{Ema, Error, Result, Scores, TrainConfig};
 
 /// The key under which the state stands in the file.
@@ -76,7 +75,7 @@ impl Parts<'_> {
         tensors.extend(self.store.tensors().into_iter().map(|(name, tensor)| (format!("weights/{name}"), tensor)));
         tensors.extend(self.variables().into_iter().map(|(name, var)| (name, var.as_detached_tensor())));
         let text = serde_json::to_string(&state).map_err(|error| Error::file(path, error))?;
-        files::write_tensors(path, &tensors, &BTreeMap::from([(STATE.to_owned(), text)]))
+        Ok(files::write_tensors(path, &tensors, &BTreeMap::from([(STATE.to_owned(), text)]))?)
     }
 
     /// Reads a checkpoint into the parts; nothing is changed unless all of it fits.

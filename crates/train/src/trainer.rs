@@ -6,12 +6,12 @@ use std::time::Instant;
 use candle_core::{DType, ModuleT, Tensor};
 use cirio_data::{Batch, Loader, Purpose, Skipped, derived_rng};
 use cirio_nn::loss::{Loss, Targets};
-use cirio_nn::{Stack, Store};
+use cirio_nn::{Stack, Store, files};
 use cirio_vision::augment::{cutmix, mixup};
 
 use crate::checkpoint::{Parts, State};
 use crate::optim::{Optimizer, clip, param_groups};
-use crate::run::{Line, Log, files};
+use crate::run::{Line, Log};
 use crate::{Confusion, Ema, EpochLine, Error, Length, Mix, Result, RunConfig, RunFolder, Scores, StepLine, Tally, evaluate};
 
 const CHECKPOINT: &str = "checkpoint.safetensors";

@@ -20,7 +20,7 @@ const PICTURES: usize = 48;
 fn dataset(classes: usize) -> Arc<InMemory> {
     let labels: Vec<u32> = (0..PICTURES).map(|picture| (picture % 2) as u32).collect();
     let pixel = |picture: usize, at: usize| {
-        let bright = (at % SIDE < SIDE / 2) == (picture % 2 == 0);
+        let bright = (at % SIDE < SIDE / 2) == picture.is_multiple_of(2);
         let noise = (picture * 131 + at * 71) % 97;
         if bright { 120 + noise as u8 } else { noise as u8 }
     };

@@ -4,12 +4,12 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Seek, Write};
+use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 
-use crate::{Error, Result};
+use crate::{Error, Result, write_whole};
 
 /// The largest picture that is decoded: 400 million pixels, such as 20,000 × 20,000. Larger ones are refused by their
 /// header, before anything is allocated.
@@ -171,15 +171,7 @@ impl Image {
         let path = path.as_ref();
         let failed = |reason: String| Error::File { path: path.to_owned(), reason };
         let bytes = self.to_png().map_err(|error| failed(error.to_string()))?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let write = || -> std::io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(&bytes)?;
-            file.as_file().sync_all()?;
-            file.persist(path)?;
-            Ok(())
-        };
-        write().map_err(|error| failed(format!("cannot be written: {error}")))
+        write_whole(path, &bytes).map_err(|error| failed(format!("cannot be written: {error}")))
     }
 
     /// The bytes of a PNG file.

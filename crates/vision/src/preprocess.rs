@@ -93,7 +93,7 @@ impl Preprocess {
             return wrong("resize by the short side needs a crop, else the input's size would depend on the picture".into());
         }
         let sides = resized.into_iter().chain(self.crop.into_iter().flatten());
-        if let Some(side) = sides.chain([self.pad + 1]).find(|side| !(1..=LONGEST).contains(side)) {
+        if let Some(side) = sides.chain([self.pad.max(1)]).find(|side| !(1..=LONGEST).contains(side)) {
             return wrong(format!("a side or padding of {side} is not in 1 … {LONGEST}"));
         }
         if self.mean.len() != self.channels || self.std.len() != self.channels {
@@ -192,6 +192,7 @@ mod tests {
             (Preprocess { resize: Resize::ShortSide(32), ..lenet() }, "needs a crop"),
             (Preprocess { resize: Resize::Exact { height: 0, width: 5 }, ..lenet() }, "side"),
             (Preprocess { crop: Some([1 << 20, 1]), ..lenet() }, "side"),
+            (Preprocess { pad: usize::MAX, ..lenet() }, "side or padding"),
             (Preprocess { mean: vec![0.0; 3], ..lenet() }, "3 means"),
             (Preprocess { std: vec![0.0], ..lenet() }, "deviations"),
             (Preprocess { std: vec![f32::NAN], ..lenet() }, "deviations"),

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
-use cirio_data::{Dataset, Loader, LoaderConfig, OpenOptions, Strictness, open};
+use anyhow::{Context, Result};
+use cirio_data::{Dataset, Loader, LoaderConfig, OpenOptions, Relabelled, Strictness, open};
 use cirio_train::{Scores, evaluate};
 use serde::Serialize;
 
@@ -89,17 +89,14 @@ impl Args {
         let options = OpenOptions { seed: self.seed, val_fraction: self.val_fraction, strictness, class_names: None };
         let dataset: Arc<dyn Dataset> = open(&self.data, self.split.into(), &options)?.into();
         warn_of_skipped(dataset.as_ref());
-        if dataset.classes().len() != network.classes.len() {
-            bail!("{} knows {} classes, {} has {}", network.name, network.classes.len(), self.data.display(), dataset.classes().len());
-        }
-        // Digits for names are what a format without names has.
+        // A format without names has numbers for classes: the network's own, if they are as many.
         let numbered = dataset.classes().iter().enumerate().all(|(index, name)| *name == index.to_string());
-        if !numbered && dataset.classes() != network.classes.as_slice() {
-            let pair = dataset.classes().iter().zip(&network.classes).find(|(a, b)| a != b);
-            let (theirs, ours) = pair.map_or(("", ""), |(a, b)| (a.as_str(), b.as_str()));
-            bail!("the classes of {} are not those of {}: `{theirs}` where the network has `{ours}`", self.data.display(), network.name);
+        if dataset.classes() == network.classes || (numbered && dataset.classes().len() == network.classes.len()) {
+            return Ok((dataset, strictness));
         }
-        Ok((dataset, strictness))
+        let relabelled = Relabelled::new(dataset, &network.classes);
+        let relabelled = relabelled.with_context(|| format!("{} has other classes than {}", self.data.display(), network.name))?;
+        Ok((Arc::new(relabelled), strictness))
     }
 }
 

@@ -8,9 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::events::{Scalar, write_scalar, write_start};
-use super::files;
 use crate::metrics::Scores;
 use crate::{Error, Result};
+use cirio_nn::files;
 
 const METRICS: &str = "metrics.jsonl";
 const EVENTS: &str = "events.out.tfevents.cirio";

@@ -2,7 +2,6 @@
 //! checkpoint. It can be moved and used as weights.
 
 mod events;
-pub(crate) mod files;
 mod log;
 mod plots;
 
@@ -10,6 +9,8 @@ use std::fmt::Write;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+use cirio_nn::files;
 
 pub use log::{EpochLine, StepLine};
 pub(crate) use log::{Line, Log};
@@ -102,6 +103,6 @@ impl RunFolder {
             // Writing into a string cannot fail.
             let _ = writeln!(text, "{:.4}\t{:.4}\t{:.4}\t{}\t{name}", scores.precision, scores.recall, scores.f1, scores.count);
         }
-        files::write(&self.file("classes.tsv"), |file| file.write_all(text.as_bytes()))
+        Ok(files::write(&self.file("classes.tsv"), |file| file.write_all(text.as_bytes()))?)
     }
 }

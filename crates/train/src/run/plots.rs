@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::path::Path;
 
+use cirio_nn::files;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::files;
 use super::log::EpochLine;
 use crate::metrics::Confusion;
 use crate::{Error, Result};
@@ -134,7 +134,7 @@ fn draw(path: &Path, size: (u32, u32), content: impl FnOnce(&Area) -> Drawn) -> 
         let drawn = area.fill(&WHITE).and_then(|()| content(&area)).and_then(|()| area.present());
         drawn.map_err(|error| Error::file(path, format_args!("cannot be drawn: {error}")))?;
     }
-    files::write(path, |file| file.write_all(svg.as_bytes()))
+    Ok(files::write(path, |file| file.write_all(svg.as_bytes()))?)
 }
 
 #[cfg(test)]

@@ -15,7 +15,10 @@ use crate::{Error, Result};
 const TEMPORARY: &str = ".cirio-";
 
 /// Writes a file through `content`.
-pub(crate) fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+///
+/// # Errors
+/// When the disk refuses; what was there before stays whole.
+pub fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -30,21 +33,25 @@ pub(crate) fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Res
         file.persist(path)?;
         sync_folder(folder)
     };
-    write().map_err(|error| Error::file(path, format_args!("cannot be written: {error}")))
+    write().map_err(|error| failed(path, format_args!("cannot be written: {error}")))
 }
 
 /// Writes tensors and texts as safetensors, in an order that depends on nothing but their names and types, so that equal
 /// contents are equal files.
-pub(crate) fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, texts: &BTreeMap<String, String>) -> Result<()> {
+pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, texts: &BTreeMap<String, String>) -> Result<()> {
     // The widest type first keeps every tensor aligned, as the format asks of writers.
     let mut ordered: Vec<(&String, &Tensor)> = tensors.iter().collect();
     ordered.sort_by_key(|(_, tensor)| std::cmp::Reverse(Tensor::dtype(tensor).size_in_bytes()));
-    let header = header(&ordered, texts).map_err(|error| Error::file(path, error))?;
+    let header = header(&ordered, texts).map_err(|error| failed(path, error))?;
     write(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
         ordered.iter().try_for_each(|(_, tensor)| file.write_all(&View::data(tensor)))
     })
+}
+
+fn failed(path: &Path, reason: impl ToString) -> Error {
+    Error::File { path: path.to_owned(), reason: reason.to_string() }
 }
 
 /// The description of a tensor in the header.
@@ -72,10 +79,10 @@ fn header(tensors: &[(&String, &Tensor)], texts: &BTreeMap<String, String>) -> s
 }
 
 /// Removes what a killed process left half-written in a folder.
-pub(crate) fn remove_temporaries(folder: &Path) -> Result<()> {
-    for entry in fs::read_dir(folder).map_err(Error::io(folder))?.flatten() {
+pub fn remove_temporaries(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(|error| failed(folder, error))?.flatten() {
         if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-            fs::remove_file(entry.path()).map_err(Error::io(&entry.path()))?;
+            fs::remove_file(entry.path()).map_err(|error| failed(&entry.path(), error))?;
         }
     }
     Ok(())
@@ -103,14 +110,17 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
-    use cirio_nn::Weights;
-
     use super::*;
+    use crate::Weights;
+    use candle_core::{DType, Device};
+
+    fn io(error: io::Error) -> Error {
+        failed(Path::new("a temporary folder"), error)
+    }
 
     #[test]
     fn tensors_come_back_and_equal_contents_are_equal_files() -> Result<()> {
-        let folder = tempfile::tempdir().map_err(Error::io(Path::new("temporary")))?;
+        let folder = tempfile::tempdir().map_err(io)?;
         let path = |name: &str| folder.path().join(name);
         let tensors = BTreeMap::from([
             ("a.half".to_owned(), Tensor::ones(3, DType::F16, &Device::Cpu)?),
@@ -120,7 +130,7 @@ mod tests {
         let texts = BTreeMap::from([("model".to_owned(), "test".to_owned()), ("classes".to_owned(), "[\"ä\"]".to_owned())]);
         write_tensors(&path("1"), &tensors, &texts)?;
         write_tensors(&path("2"), &tensors, &texts)?;
-        let read = |name: &str| fs::read(path(name)).map_err(Error::io(&path(name)));
+        let read = |name: &str| fs::read(path(name)).map_err(io);
         assert_eq!(read("1")?, read("2")?);
 
         let weights = Weights::open(path("1"))?;
@@ -133,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_write_that_fails_leaves_the_old_file_and_nothing_else() -> Result<()> {
-        let folder = tempfile::tempdir().map_err(Error::io(Path::new("temporary")))?;
+        let folder = tempfile::tempdir().map_err(io)?;
         let path = folder.path().join("file");
         write(&path, |file| file.write_all(b"old"))?;
         let full = |file: &mut dyn Write| {
@@ -142,20 +152,19 @@ mod tests {
         };
         let error = write(&path, full).unwrap_err().to_string();
         assert!(error.contains("file: cannot be written: no storage space"), "{error}");
-        assert_eq!(fs::read(&path).map_err(Error::io(&path))?, b"old");
-        assert_eq!(fs::read_dir(folder.path()).map_err(Error::io(&path))?.count(), 1);
+        assert_eq!(fs::read(&path).map_err(io)?, b"old");
+        assert_eq!(fs::read_dir(folder.path()).map_err(io)?.count(), 1);
         Ok(())
     }
 
     #[test]
     fn leftovers_are_removed_and_nothing_else() -> Result<()> {
-        let folder = tempfile::tempdir().map_err(Error::io(Path::new("temporary")))?;
+        let folder = tempfile::tempdir().map_err(io)?;
         for name in [".cirio-Xy12", "last.safetensors", ".hidden"] {
-            fs::write(folder.path().join(name), "x").map_err(Error::io(folder.path()))?;
+            fs::write(folder.path().join(name), "x").map_err(io)?;
         }
         remove_temporaries(folder.path())?;
-        let mut left: Vec<_> =
-            fs::read_dir(folder.path()).map_err(Error::io(folder.path()))?.flatten().map(|entry| entry.file_name()).collect();
+        let mut left: Vec<_> = fs::read_dir(folder.path()).map_err(io)?.flatten().map(|entry| entry.file_name()).collect();
         left.sort();
         assert_eq!(left, [".hidden", "last.safetensors"]);
         Ok(())
