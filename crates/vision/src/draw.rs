@@ -1,6 +1,7 @@
 //! Drawing with pictures: grids, enlargement, values as shades.
 
-use crate::{Error, Image, Result, pad};
+use crate::image::MAX_PIXELS;
+use crate::{Error, Image, Result};
 
 /// Pictures of one size side by side, `columns` in a row, with `gap` pixels of `fill` around each.
 ///
@@ -15,9 +16,10 @@ pub fn grid(images: &[Image], columns: usize, gap: usize, fill: u8) -> Result<Im
         return Err(Error::Shape(format!("a grid of {width}×{height} pictures cannot hold one of {}×{}", other.width(), other.height())));
     }
     let columns = columns.min(images.len());
-    let (cell_width, cell_height) = (width + gap, height + gap);
+    let (cell_width, cell_height) = (width.saturating_add(gap), height.saturating_add(gap));
     let rows = images.len().div_ceil(columns);
-    let whole = Image::filled(columns * cell_width + gap, rows * cell_height + gap, channels, fill)?;
+    let sides = [(columns, cell_width), (rows, cell_height)].map(|(count, cell)| count.saturating_mul(cell).saturating_add(gap));
+    let whole = Image::filled(sides[0], sides[1], channels, fill)?;
     let stride = whole.width() * channels;
     let mut data = whole.data().to_vec();
     for (index, image) in images.iter().enumerate() {
@@ -30,12 +32,19 @@ pub fn grid(images: &[Image], columns: usize, gap: usize, fill: u8) -> Result<Im
 }
 
 /// Every pixel as a square of `factor`×`factor`.
+///
+/// # Errors
+/// When the factor is 0, or the result would have more than [`MAX_PIXELS`] pixels.
 pub fn enlarge(image: &Image, factor: usize) -> Result<Image> {
     let (width, height) = (image.width().saturating_mul(factor), image.height().saturating_mul(factor));
+    let pixels = (width as u64).saturating_mul(height as u64);
+    if !(1..=MAX_PIXELS).contains(&pixels) {
+        return Err(Error::Shape(format!("a picture cannot be enlarged to {width}×{height}: 1 to {MAX_PIXELS} pixels")));
+    }
     let channels = image.channels();
-    let size = pad(&Image::filled(1, 1, channels, 0)?, [0, 0, width.saturating_sub(1), height.saturating_sub(1)], 0)?;
-    let pixel = |at: usize| image.pixel(at / size.width() / factor, at % size.width() / factor).unwrap_or_default();
-    Image::new(size.width(), size.height(), channels, (0..size.width() * size.height()).flat_map(pixel).copied().collect())
+    let wide = |row: &[u8]| row.chunks_exact(channels).flat_map(|pixel| pixel.repeat(factor)).collect::<Vec<u8>>();
+    let rows = image.data().chunks_exact(image.width() * channels);
+    Image::new(width, height, channels, rows.flat_map(|row| wide(row).repeat(factor)).collect())
 }
 
 /// H×W values as shades of grey: the smallest is black, the largest white; all alike is mid-grey.
@@ -49,6 +58,22 @@ pub fn tones(values: &[f32], width: usize, height: usize) -> Result<Image> {
     Image::new(width, height, 1, values.iter().map(shade).collect())
 }
 
+/// H×W values in colour: 0 is white, positive ones are red and negative ones blue, the more the further the value is from 0.
+/// What is farthest from 0 has the full colour. For weights, whose sign matters.
+pub fn diverging(values: &[f32], width: usize, height: usize) -> Result<Image> {
+    let most = values.iter().copied().filter(|value| value.is_finite()).fold(0f32, |most, value| most.max(value.abs()));
+    let colour = |value: &f32| {
+        // How much of the other colours is left.
+        let rest = ((1.0 - value.abs() / most.max(f32::MIN_POSITIVE)) * 255.0).round().clamp(0.0, 255.0) as u8;
+        match *value {
+            value if value > 0.0 => [255, rest, rest],
+            value if value < 0.0 => [rest, rest, 255],
+            _ => [255; 3],
+        }
+    };
+    Image::new(width, height, 3, values.iter().flat_map(colour).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,7 +85,8 @@ mod tests {
         assert_eq!((drawn.width(), drawn.height()), (7, 5));
         assert_eq!(drawn.data()[7..14], [0, 1, 1, 0, 2, 2, 0]);
         assert_eq!(drawn.data()[21..28], [0, 3, 3, 0, 0, 0, 0]);
-        assert!(grid(&[], 2, 1, 0).is_err());
+        assert!(grid(&[], 2, 1, 0).is_err() && grid(&images, 2, usize::MAX, 0).is_err());
+        assert!(grid(&[images[0].clone(), Image::filled(1, 1, 1, 0)?], 2, 1, 0).is_err());
         Ok(())
     }
 
@@ -68,6 +94,8 @@ mod tests {
     fn pixels_become_squares() -> Result<()> {
         let image = enlarge(&Image::new(2, 1, 1, vec![5, 9])?, 2)?;
         assert_eq!(image.data(), [5, 5, 9, 9, 5, 5, 9, 9]);
+        assert_eq!(enlarge(&Image::new(1, 2, 3, vec![1, 2, 3, 4, 5, 6])?, 2)?.data()[9..15], [1, 2, 3, 4, 5, 6]);
+        assert!(enlarge(&image, 0).is_err() && enlarge(&image, usize::MAX).is_err());
         Ok(())
     }
 
@@ -76,6 +104,14 @@ mod tests {
         assert_eq!(tones(&[-1.0, 0.0, 1.0], 3, 1)?.data(), [0, 128, 255]);
         assert_eq!(tones(&[2.0; 2], 2, 1)?.data(), [128, 128]);
         assert!(tones(&[0.0; 5], 2, 2).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn signs_become_colours() -> Result<()> {
+        let image = diverging(&[-2.0, -1.0, 0.0, 2.0, f32::NAN], 5, 1)?;
+        assert_eq!(image.data(), [0, 0, 255, 128, 128, 255, 255, 255, 255, 255, 0, 0, 255, 255, 255]);
+        assert_eq!(diverging(&[0.0; 2], 2, 1)?.data(), [255; 6]);
         Ok(())
     }
 }

@@ -55,15 +55,20 @@ impl Matrix {
         Self { values: self.values.iter().rev().copied().collect(), ..*self }
     }
 
-    /// The value at a place that may lie outside, by the rule for the border.
-    fn at(&self, row: isize, column: isize, border: Border) -> f64 {
-        let inside = |at: isize, length: usize| usize::try_from(at).ok().filter(|&at| at < length);
-        let nearest = |at: isize, length: usize| at.clamp(0, length as isize - 1) as usize;
-        match (inside(row, self.rows), inside(column, self.columns), border) {
-            (Some(row), Some(column), _) => self.values[row * self.columns + column],
-            (_, _, Border::Edge) => self.values[nearest(row, self.rows) * self.columns + nearest(column, self.columns)],
-            (_, _, Border::None | Border::Zero) => 0.0,
+    /// Writes row `row` with what stands left and right of it into `line`, by the rule for the border; it begins `left` places
+    /// before the matrix. Rows that are not there are taken by the same rule.
+    fn write_row(&self, row: isize, left: usize, border: Border, line: &mut [f64]) {
+        let nearest = row.clamp(0, self.rows as isize - 1);
+        if row != nearest && border != Border::Edge {
+            return line.fill(0.0);
         }
+        let values = &self.values[nearest as usize * self.columns..][..self.columns];
+        let beyond = |value: f64| if border == Border::Edge { value } else { 0.0 };
+        let (before, inside) = line.split_at_mut(left);
+        let (inside, after) = inside.split_at_mut(self.columns);
+        before.fill(beyond(values[0]));
+        inside.copy_from_slice(values);
+        after.fill(beyond(values[self.columns - 1]));
     }
 }
 
@@ -107,7 +112,8 @@ impl fmt::Display for Matrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |value: &f64| {
             let rounded = format!("{value:.4}");
-            rounded.trim_end_matches('0').trim_end_matches('.').to_owned()
+            let short = rounded.trim_end_matches('0').trim_end_matches('.');
+            if short == "-0" { "0".to_owned() } else { short.to_owned() }
         };
         let width = self.values.iter().map(|value| text(value).len()).max().unwrap_or(0);
         for (index, row) in self.iter().enumerate() {
@@ -219,7 +225,7 @@ pub fn filter(input: &Matrix, kernel: &Kernel, operation: Operation, border: Bor
     if stride == 0 {
         return Err(Error::Setting("the stride is 0, it must be at least 1".into()));
     }
-    // With a border the kernel's middle goes over every place.
+    // With a border the kernel's middle goes over every place; an even side reaches one place further down or right.
     let before = |side: usize| if border == Border::None { 0 } else { (side - 1) / 2 };
     let (top, left) = (before(kernel.rows), before(kernel.columns));
     let outputs = |input: usize, side: usize| match border {
@@ -232,27 +238,34 @@ pub fn filter(input: &Matrix, kernel: &Kernel, operation: Operation, border: Bor
             kernel.rows, kernel.columns, input.rows, input.columns
         )));
     };
-    let value = |at: usize| -> f64 {
-        let (row, column) = (at / columns * stride, at % columns * stride);
-        let line = |(k, weights): (usize, &[f64])| -> f64 {
-            let at = |l: usize| input.at((row + k) as isize - top as isize, (column + l) as isize - left as isize, border);
-            weights.iter().enumerate().map(|(l, weight)| weight * at(l)).sum()
-        };
-        kernel.iter().enumerate().map(line).sum()
-    };
-    Matrix::new(rows, columns, (0..rows * columns).map(value).collect())
+    // A row of the input with its border, and sums over its windows one place apart; the stride takes of them what it needs.
+    let windows = if border == Border::None { input.columns - kernel.columns + 1 } else { input.columns };
+    let mut line = vec![0.0; windows + kernel.columns - 1];
+    let mut sums = vec![0.0; windows];
+    let mut values = Vec::with_capacity(rows * columns);
+    for row in 0..rows {
+        sums.fill(0.0);
+        for (k, weights) in kernel.iter().enumerate() {
+            input.write_row((row * stride + k) as isize - top as isize, left, border, &mut line);
+            for (l, weight) in weights.iter().enumerate() {
+                sums.iter_mut().zip(&line[l..]).for_each(|(sum, value)| *sum += weight * value);
+            }
+        }
+        values.extend(sums.iter().step_by(stride));
+    }
+    Matrix::new(rows, columns, values)
 }
 
-/// Filters each channel of a picture; values are rounded half up and cut to 0 … 255.
+/// Filters each channel of a picture; values are rounded half up, as [`Matrix::rounded`] does, and cut to 0 … 255.
 pub fn filter_image(image: &Image, kernel: &Kernel, operation: Operation, border: Border, stride: usize) -> Result<Image> {
     let channel = |channel: usize| {
         let values = image.data()[channel..].iter().step_by(image.channels()).map(|&value| f64::from(value));
-        filter(&Matrix::new(image.height(), image.width(), values.collect())?, kernel, operation, border, stride)
+        let plane = Matrix::new(image.height(), image.width(), values.collect())?;
+        Ok(filter(&plane, kernel, operation, border, stride)?.rounded())
     };
     let planes = (0..image.channels()).map(channel).collect::<Result<Vec<_>>>()?;
     let (height, width) = planes.first().map_or((0, 0), |plane| (plane.rows, plane.columns));
-    let round = |value: f64| (value + 0.5).floor().clamp(0.0, 255.0) as u8;
-    let pixels = (0..height * width).flat_map(|at| planes.iter().map(move |plane| round(plane.values[at])));
+    let pixels = (0..height * width).flat_map(|at| planes.iter().map(move |plane| plane.values[at].clamp(0.0, 255.0) as u8));
     Image::new(width, height, image.channels(), pixels.collect())
 }
 
@@ -285,6 +298,10 @@ mod tests {
             let result = filter(&SZELISKI.parse()?, &kernel, operation, Border::None, 1)?;
             assert_eq!(result.rounded(), BLURRED.parse()?);
         }
+        let input: Matrix = SZELISKI.parse()?;
+        let picture = Image::new(8, 8, 1, input.values.iter().map(|&value| value as u8).collect())?;
+        let blurred = filter_image(&picture, &kernel, Operation::Convolve, Border::None, 1)?;
+        assert!(blurred.data().iter().map(|&value| f64::from(value)).eq(BLURRED.parse::<Matrix>()?.values));
         Ok(())
     }
 
@@ -353,11 +370,57 @@ mod tests {
 
     #[test]
     fn printed_in_columns() -> Result<()> {
+        assert_eq!("0 -0.00001".parse::<Matrix>()?.to_string(), "0 0");
         assert_eq!("1 -2.5\n10 0.33333".parse::<Matrix>()?.to_string(), "     1   -2.5\n    10 0.3333");
         Ok(())
     }
 
+    /// The sum of the definition, one place at a time.
+    fn place(input: &Matrix, kernel: &Matrix, operation: Operation, border: Border, row: usize, column: usize) -> f64 {
+        let at = |row: isize, column: isize| {
+            let (r, c) = (row.clamp(0, input.rows as isize - 1), column.clamp(0, input.columns as isize - 1));
+            let kept = border == Border::Edge || (r, c) == (row, column);
+            if kept { input.values[r as usize * input.columns + c as usize] } else { 0.0 }
+        };
+        let before = |side: usize| if border == Border::None { 0 } else { (side - 1) / 2 };
+        let mut sum = 0.0;
+        for k in 0..kernel.rows {
+            for l in 0..kernel.columns {
+                let (i, j) = (row + k, column + l);
+                let weight = match operation {
+                    Operation::Correlate => kernel.values[k * kernel.columns + l],
+                    Operation::Convolve => kernel.values[(kernel.rows - 1 - k) * kernel.columns + kernel.columns - 1 - l],
+                };
+                sum += weight * at(i as isize - before(kernel.rows) as isize, j as isize - before(kernel.columns) as isize);
+            }
+        }
+        sum
+    }
+
     proptest! {
+        #[test]
+        fn every_place_is_the_sum_of_the_definition(sides in (1usize..9, 1usize..9), of_kernel in (1usize..6, 1usize..6), stride in 1usize..4, seed: u8) {
+            let numbers = |rows: usize, columns: usize, step: usize| {
+                Matrix::new(rows, columns, (0..rows * columns).map(|i| f64::from((i * step + seed as usize) as u8) - 100.0).collect())
+            };
+            let (input, kernel) = (numbers(sides.0, sides.1, 37)?, numbers(of_kernel.0, of_kernel.1, 91)?);
+            for operation in [Operation::Convolve, Operation::Correlate] {
+                for border in [Border::None, Border::Zero, Border::Edge] {
+                    let fits = border != Border::None || (kernel.rows <= input.rows && kernel.columns <= input.columns);
+                    let Ok(output) = filter(&input, &Kernel(kernel.clone()), operation, border, stride) else {
+                        prop_assert!(!fits);
+                        continue;
+                    };
+                    prop_assert!(fits);
+                    for (row, values) in output.iter().enumerate() {
+                        for (column, &value) in values.iter().enumerate() {
+                            prop_assert_eq!(value, place(&input, &kernel, operation, border, row * stride, column * stride));
+                        }
+                    }
+                }
+            }
+        }
+
         #[test]
         fn printed_and_read_is_the_same(rows in 1usize..5, columns in 1usize..5, seed: i16) {
             let values = (0..rows * columns).map(|i| f64::from((seed as i64 * 31 + i as i64 * 7919) as i16) / 4.0).collect();

@@ -1,6 +1,7 @@
 //! Pictures of 8 bits a channel, from files and to files.
 //!
 //! The orientation that a camera writes into EXIF is not applied, as in Pillow's `open` and in torchvision's loaders.
+//! Lossless files give Pillow's values; those of a JPEG differ by a few levels, as every decoder rounds in its own way.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -11,12 +12,12 @@ use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 
 use crate::{Error, Result, write_whole};
 
-/// The largest picture that is decoded: 400 million pixels, such as 20,000 × 20,000. Larger ones are refused by their
+/// The largest picture: 89 million pixels, 256 MiB of RGB, from where Pillow warns too. Larger files are refused by their
 /// header, before anything is allocated.
-pub const MAX_PIXELS: u64 = 400_000_000;
+pub const MAX_PIXELS: u64 = (1 << 28) / 3;
 
-/// The most bytes that decoding one picture may take.
-const MAX_BYTES: u64 = 8 * MAX_PIXELS;
+/// The most bytes that a file's own form of the pixels may take: [`MAX_PIXELS`] in 16-bit RGB.
+const MAX_BYTES: u64 = 1 << 29;
 
 /// Endings of files that are taken for pictures, in lower case.
 const ENDINGS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"];
@@ -83,25 +84,21 @@ impl Image {
 
     /// The values of the pixel in this row and column, or `None` outside the picture.
     pub fn pixel(&self, row: usize, column: usize) -> Option<&[u8]> {
-        let start = (row * self.width + column) * self.channels;
-        (row < self.height && column < self.width).then(|| &self.data[start..start + self.channels])
+        let start = |row, column| (row * self.width + column) * self.channels;
+        (row < self.height && column < self.width).then(|| &self.data[start(row, column)..][..self.channels])
     }
 
     /// Reads a picture: PNG, JPEG, WebP, BMP, GIF (its first frame) or TIFF, found out from its content.
     ///
     /// 16 bits a channel are scaled to 8, palettes and CMYK become RGB, and transparency is dropped, not blended (as
-    /// Pillow's `convert("RGB")` does).
+    /// Pillow's `convert("RGB")` does). A TIFF with a palette is refused.
     ///
     /// # Errors
     /// When the file cannot be read, is no picture, is cut short, or is larger than [`MAX_PIXELS`]; with its path.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let failed = |reason: String| Error::File { path: path.to_owned(), reason };
-        let file = File::open(path).map_err(|error| failed(error.to_string()))?;
-        if file.metadata().is_ok_and(|about| !about.is_file()) {
-            return Err(failed("not a file".into()));
-        }
-        Self::read(BufReader::new(file)).map_err(|error| failed(error.to_string()))
+        open_regular(path).and_then(Self::read).map_err(|error| failed(error.to_string()))
     }
 
     /// Reads a picture from its file's bytes, as [`Self::open`] does.
@@ -113,8 +110,7 @@ impl Image {
     pub fn dimensions(path: impl AsRef<Path>) -> Result<(usize, usize)> {
         let path = path.as_ref();
         let failed = |reason: String| Error::File { path: path.to_owned(), reason };
-        let file = File::open(path).map_err(|error| failed(error.to_string()))?;
-        let decoder = decoder(BufReader::new(file)).map_err(|error| failed(error.to_string()))?;
+        let decoder = open_regular(path).and_then(decoder).map_err(|error| failed(error.to_string()))?;
         let (width, height) = decoder.dimensions();
         Ok((width as usize, height as usize))
     }
@@ -190,6 +186,15 @@ impl Image {
     }
 }
 
+/// A regular file for reading. It is looked at before it is opened: to open a pipe that nobody writes to would wait for ever.
+fn open_regular(path: &Path) -> Result<BufReader<File>> {
+    let failed = |error: std::io::Error| Error::Decode(error.to_string());
+    match std::fs::metadata(path).map_err(failed)?.is_file() {
+        true => File::open(path).map(BufReader::new).map_err(failed),
+        false => Err(Error::Decode("not a file".into())),
+    }
+}
+
 /// A decoder that has read the header, and refused it if it is too large.
 fn decoder<'a>(reader: impl BufRead + Seek + 'a) -> Result<impl ImageDecoder + 'a> {
     let unreadable = |error: &dyn std::fmt::Display| Error::Decode(one_line(error));
@@ -202,10 +207,11 @@ fn decoder<'a>(reader: impl BufRead + Seek + 'a) -> Result<impl ImageDecoder + '
     reader.limits(limits);
     let decoder = reader.into_decoder().map_err(|error| unreadable(&error))?;
     let (width, height) = decoder.dimensions();
-    match u64::from(width) * u64::from(height) {
-        0 => Err(Error::Decode(format!("its size is {width}×{height}"))),
-        1..=MAX_PIXELS => Ok(decoder),
-        pixels => Err(Error::Decode(format!("{width}×{height} are {pixels} pixels, more than {MAX_PIXELS}"))),
+    match (u64::from(width) * u64::from(height), decoder.total_bytes()) {
+        (0, _) => Err(Error::Decode(format!("its size is {width}×{height}"))),
+        (1..=MAX_PIXELS, 0..=MAX_BYTES) => Ok(decoder),
+        (1..=MAX_PIXELS, bytes) => Err(Error::Decode(format!("{width}×{height} in {bytes} bytes, more than {MAX_BYTES}"))),
+        (pixels, _) => Err(Error::Decode(format!("{width}×{height} are {pixels} pixels, more than {MAX_PIXELS}"))),
     }
 }
 
@@ -221,9 +227,9 @@ mod tests {
         Image::new(2, 2, 3, vec![255, 0, 0, 0, 255, 0, 0, 0, 255, 10, 20, 30]).expect("a picture")
     }
 
-    /// A PNG whose header claims this size, with ten bytes of data.
-    fn png_header(width: u32, height: u32) -> Vec<u8> {
-        let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
+    /// A PNG whose header claims this size in RGB of this many bits, with ten bytes of data.
+    fn png_header(width: u32, height: u32, bits: u8) -> Vec<u8> {
+        let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[bits, 2, 0, 0, 0]].concat();
         [b"\x89PNG\r\n\x1a\n".as_slice(), &chunk(b"IHDR", &header), &chunk(b"IDAT", &[0; 10])].concat()
     }
 
@@ -289,10 +295,11 @@ mod tests {
         for (what, bytes, words) in [
             ("nothing", vec![], "not a picture"),
             ("text", b"hello, I am a picture".to_vec(), "not a picture"),
-            ("400 billion pixels", png_header(2_000_000, 200_000), "pixels"),
-            ("the largest sides", png_header(u32::MAX >> 1, u32::MAX >> 1), ""),
-            ("no pixels", png_header(0, 10), ""),
-            ("a header and no data", png_header(100, 100), ""),
+            ("400 billion pixels", png_header(2_000_000, 200_000, 8), "pixels"),
+            ("one row too many", png_header(1, MAX_PIXELS as u32 + 1, 8), "pixels"),
+            ("the largest sides", png_header(u32::MAX >> 1, u32::MAX >> 1, 16), ""),
+            ("no pixels", png_header(0, 10, 8), ""),
+            ("a header and no data", png_header(100, 100, 8), ""),
         ] {
             let error = Image::decode(&bytes).expect_err(what).to_string();
             assert!(error.contains(words) && error.lines().count() == 1, "{what}: {error}");
@@ -300,6 +307,54 @@ mod tests {
         let whole = Image::filled(64, 64, 3, 7).and_then(|image| image.to_png()).expect("encoded");
         for length in [8, 20, 40, whole.len() / 2, whole.len() - 20] {
             assert!(Image::decode(&whole[..length]).is_err(), "cut at {length}");
+        }
+    }
+
+    /// `Image.new('CMYK', (2, 2), (0, 200, 100, 30)).save(f, 'JPEG', quality=90, optimize=True)`, and its `convert('RGB')`
+    #[test]
+    fn cmyk_as_pillow() -> Result<()> {
+        let hex = concat!(
+            "ffd8ffee000e41646f626500640000000000ffdb004300030202030202030303030403030405080505040405",
+            "0a070706080c0a0c0c0b0a0b0b0d0e12100d0e110e0b0b1016101113141515150c0f17181614181214151",
+            "4ffc000140800020002044311004d11005911004b1100ffc40016000101010000000000000000000000000009",
+            "0708ffc40014100100000000000000000000000000000000ffda000e0443004d0059004b00003f0054d8f148206fffd9",
+        );
+        let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex")).collect();
+        assert_eq!(Image::decode(&bytes)?.data(), [225, 49, 137].repeat(4));
+        Ok(())
+    }
+
+    /// Whatever stands in a file, it gives a picture or an error: some bytes of small pictures of each format are changed.
+    #[test]
+    fn damaged_files_do_not_panic() {
+        use rand::Rng;
+        use rand_chacha::rand_core::SeedableRng;
+
+        let picture = DynamicImage::ImageRgba8(image::RgbaImage::from_fn(9, 7, |x, y| image::Rgba([x as u8 * 28, y as u8 * 36, 7, 255])));
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+        use image::ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
+        for format in [Png, Jpeg, WebP, Bmp, Gif, Tiff] {
+            let mut whole = Cursor::new(Vec::new());
+            let picture = if format == Jpeg { picture.to_rgb8().into() } else { picture.clone() };
+            picture.write_to(&mut whole, format).expect("encoded");
+            for _ in 0..300 {
+                let mut bytes = whole.get_ref().clone();
+                for _ in 0..rng.random_range(1..6) {
+                    let at = rng.random_range(0..bytes.len());
+                    bytes[at] = rng.random();
+                }
+                bytes.truncate(rng.random_range(0..2 * bytes.len()));
+                let _ = Image::decode(&bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn pixels_outside_are_none() {
+        let image = colours();
+        assert_eq!(image.pixel(1, 1), Some(&[10, 20, 30][..]));
+        for (row, column) in [(2, 0), (0, 2), (usize::MAX, 0), (0, usize::MAX)] {
+            assert_eq!(image.pixel(row, column), None);
         }
     }
 

@@ -22,7 +22,7 @@ mod resize;
 mod tensor;
 
 pub use crop::{center_crop, crop, flip_horizontal, flip_vertical, pad};
-pub use draw::{enlarge, grid, tones};
+pub use draw::{diverging, enlarge, grid, tones};
 pub use error::{Error, Result};
 pub use files::write_whole;
 pub use image::{Image, MAX_PIXELS, is_picture};

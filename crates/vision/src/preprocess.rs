@@ -11,6 +11,8 @@ use crate::{Error, Image, Result, center_crop, pad, resize, resize_short_side, t
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Resize {
+    /// The size that it has.
+    None,
     /// The shorter side has this many pixels, the longer one is in proportion.
     ShortSide(usize),
     /// This size, whatever the proportions were.
@@ -65,14 +67,16 @@ impl Preprocess {
         }
     }
 
-    /// `[C, H, W]` of the result.
+    /// `[C, H, W]` of the result, for steps that [`Self::check`] lets pass.
     pub fn output_shape(&self) -> [usize; 3] {
         let [height, width] = match (self.crop, self.resize) {
             (Some(size), _) => size,
             (None, Resize::Exact { height, width }) => [height, width],
             (None, Resize::ShortSide(side)) => [side; 2],
+            (None, Resize::None) => [0; 2],
         };
-        [self.channels, height + 2 * self.pad, width + 2 * self.pad]
+        let padded = |side: usize| side.saturating_add(self.pad.saturating_mul(2));
+        [self.channels, padded(height), padded(width)]
     }
 
     /// Whether the steps make sense; to be called on what was read from a file.
@@ -85,14 +89,15 @@ impl Preprocess {
         if !matches!(self.channels, 1 | 3) {
             return wrong(format!("channels is {}, expected 1 or 3", self.channels));
         }
-        let (resized, exact) = match self.resize {
-            Resize::ShortSide(side) => ([side; 2], false),
-            Resize::Exact { height, width } => ([height, width], true),
+        let resized = match self.resize {
+            Resize::None => None,
+            Resize::ShortSide(side) => Some([side; 2]),
+            Resize::Exact { height, width } => Some([height, width]),
         };
-        if !exact && self.crop.is_none() {
-            return wrong("resize by the short side needs a crop, else the input's size would depend on the picture".into());
+        if !matches!(self.resize, Resize::Exact { .. }) && self.crop.is_none() {
+            return wrong("without an exact resize there is a crop, else the input's size would depend on the picture".into());
         }
-        let sides = resized.into_iter().chain(self.crop.into_iter().flatten());
+        let sides = resized.into_iter().chain(self.crop).flatten();
         if let Some(side) = sides.chain([self.pad.max(1)]).find(|side| !(1..=LONGEST).contains(side)) {
             return wrong(format!("a side or padding of {side} is not in 1 … {LONGEST}"));
         }
@@ -112,6 +117,7 @@ impl Preprocess {
             false => Cow::Owned(image.with_channels(self.channels)?),
         };
         let image = match self.resize {
+            Resize::None => image,
             Resize::Exact { height, width } if (height, width) == (image.height(), image.width()) => image,
             Resize::Exact { height, width } => Cow::Owned(resize(&image, width, height)?),
             Resize::ShortSide(side) => Cow::Owned(resize_short_side(&image, side)?),
@@ -176,20 +182,43 @@ mod tests {
     }
 
     #[test]
-    fn written_as_json_and_read_again() {
-        for steps in [lenet(), Preprocess::imagenet()] {
+    fn written_and_read_again() {
+        let cropped = Preprocess { resize: Resize::None, crop: Some([20, 28]), ..lenet() };
+        for steps in [lenet(), cropped, Preprocess::imagenet()] {
             let text = serde_json::to_string(&steps).expect("JSON");
             assert_eq!(serde_json::from_str::<Preprocess>(&text).expect(&text), steps);
+            let text = toml::to_string(&steps).expect("TOML");
+            assert_eq!(toml::from_str::<Preprocess>(&text).expect(&text), steps);
+        }
+        // The forms that stand in files: they may not change.
+        for (text, resize) in [
+            (r#"resize = "none""#, Resize::None),
+            ("resize = { short-side = 256 }", Resize::ShortSide(256)),
+            ("resize = { exact = { height = 28, width = 30 } }", Resize::Exact { height: 28, width: 30 }),
+        ] {
+            let text = format!("channels = 1\n{text}\nmean = [0.5]\nstd = [0.5]");
+            assert_eq!(toml::from_str::<Preprocess>(&text).expect(&text).resize, resize);
         }
         let text = r#"{"channels":1,"resize":{"exact":{"height":28,"width":28}},"mean":[0],"std":[1],"colour":true}"#;
         assert!(serde_json::from_str::<Preprocess>(text).expect_err("an unknown key").to_string().contains("colour"));
     }
 
     #[test]
+    fn no_resize_keeps_the_pixels() -> Result<()> {
+        let steps = Preprocess { resize: Resize::None, crop: Some([2, 3]), pad: 1, ..lenet() };
+        steps.check()?;
+        assert_eq!(steps.output_shape(), [1, 4, 5]);
+        let image = Image::new(3, 2, 1, vec![1, 2, 3, 4, 5, 6])?;
+        assert_eq!(steps.apply(&image)?, pad(&image, [1; 4], 0)?);
+        Ok(())
+    }
+
+    #[test]
     fn steps_that_cannot_be_are_refused() {
         for (wrong, words) in [
             (Preprocess { channels: 2, ..lenet() }, "channels is 2"),
-            (Preprocess { resize: Resize::ShortSide(32), ..lenet() }, "needs a crop"),
+            (Preprocess { resize: Resize::ShortSide(32), ..lenet() }, "there is a crop"),
+            (Preprocess { resize: Resize::None, ..lenet() }, "there is a crop"),
             (Preprocess { resize: Resize::Exact { height: 0, width: 5 }, ..lenet() }, "side"),
             (Preprocess { crop: Some([1 << 20, 1]), ..lenet() }, "side"),
             (Preprocess { pad: usize::MAX, ..lenet() }, "side or padding"),

@@ -12,16 +12,20 @@ const BITS: u32 = 22;
 /// The picture in another size.
 ///
 /// # Errors
-/// When a side is 0, or the result has more than [`MAX_PIXELS`] pixels.
+/// When a side is 0, or the result, or the rows before their columns are resized, have more than [`MAX_PIXELS`] pixels.
 pub fn resize(image: &Image, width: usize, height: usize) -> Result<Image> {
-    let pixels = (width as u64).checked_mul(height as u64);
-    if pixels.is_none_or(|pixels| pixels == 0 || pixels > MAX_PIXELS) {
-        return Err(Error::Shape(format!("a picture cannot be resized to {width}×{height}: 1 to {MAX_PIXELS} pixels")));
+    let pixels = (width as u64).checked_mul(height.max(image.height()) as u64);
+    if width == 0 || height == 0 || pixels.is_none_or(|pixels| pixels > MAX_PIXELS) {
+        let (from_width, from_height) = (image.width(), image.height());
+        return Err(Error::Shape(format!(
+            "a picture of {from_width}×{from_height} cannot be resized to {width}×{height}: on the way there are 1 to {MAX_PIXELS} pixels"
+        )));
     }
     // A pass that would not change the size is left out.
     let data = match width == image.width() {
         true => image.data().to_vec(),
-        false => rows(image.data(), image.width(), width, image.channels()),
+        false if image.channels() == 3 => rows::<3>(image.data(), image.width(), width),
+        false => rows::<1>(image.data(), image.width(), width),
     };
     let data = match height == image.height() {
         true => data,
@@ -34,7 +38,7 @@ pub fn resize(image: &Image, width: usize, height: usize) -> Result<Image> {
 pub fn resize_short_side(image: &Image, side: usize) -> Result<Image> {
     let (width, height) = (image.width(), image.height());
     let (short, long) = (width.min(height), width.max(height));
-    let other = (side as u64 * long as u64 / short as u64) as usize;
+    let other = usize::try_from(side as u128 * long as u128 / short as u128).unwrap_or(usize::MAX);
     let (width, height) = if width <= height { (side, other) } else { (other, side) };
     resize(image, width, height)
 }
@@ -65,16 +69,17 @@ fn round(sum: i32) -> u8 {
     ((sum + (1 << (BITS - 1))) >> BITS).clamp(0, 255) as u8
 }
 
-/// Every row from `from` pixels to `to`.
-fn rows(data: &[u8], from: usize, to: usize, channels: usize) -> Vec<u8> {
+/// Every row from `from` pixels of C channels to `to`.
+fn rows<const C: usize>(data: &[u8], from: usize, to: usize) -> Vec<u8> {
     let taps = taps(from, to);
     let mut output = Vec::with_capacity(data.len() / from * to);
-    for row in data.chunks_exact(from * channels) {
+    for row in data.as_chunks::<C>().0.chunks_exact(from) {
         for tap in &taps {
-            for channel in 0..channels {
-                let values = row[tap.first * channels + channel..].iter().step_by(channels);
-                output.push(round(tap.weights.iter().zip(values).map(|(weight, &value)| weight * i32::from(value)).sum()));
+            let mut sums = [0; C];
+            for (weight, pixel) in tap.weights.iter().zip(&row[tap.first..]) {
+                (0..C).for_each(|channel| sums[channel] += weight * i32::from(pixel[channel]));
             }
+            output.extend(sums.map(round));
         }
     }
     output
@@ -170,6 +175,9 @@ mod tests {
         for (width, height) in [(0, 1), (1, 0), (usize::MAX, 2), (1 << 20, 1 << 20)] {
             assert!(resize(&image, width, height).is_err(), "{width}×{height}");
         }
+        assert!(resize_short_side(&image, 0).is_err() && resize_short_side(&image, usize::MAX).is_err());
+        // Few pixels before and after, but not when only the rows are resized.
+        assert!(resize(&Image::filled(1, 1 << 20, 1, 0)?, 1 << 10, 1).is_err());
         Ok(())
     }
 

@@ -11,13 +11,13 @@ use crate::{Image, Result, crop};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Affine {
-    /// Degrees.
+    /// Degrees, 0 … 360.
     pub rotation: f64,
-    /// As a part of each side.
+    /// As a part of each side, 0 … 1.
     pub translation: f64,
-    /// Scaling by 1 ± this.
+    /// Scaling by 1 ± this, 0 … 1.
     pub scale: f64,
-    /// Width by 1 ± this while height by its inverse.
+    /// Width by 1 ± this while height by its inverse, 0 … 1.
     pub squeeze: f64,
     /// Columns moved a row, as a tangent.
     pub shear: f64,

@@ -58,7 +58,11 @@ const NAMES: [(&str, Make); 8] = [
 
 impl Augment {
     /// Changes a picture.
+    ///
+    /// # Errors
+    /// When a strength is out of its range, which the message names.
     pub fn apply(&self, image: &Image, rng: &mut ChaCha8Rng) -> Result<Image> {
+        self.check()?;
         match self {
             Self::Flip(flip) => flip.apply(image, crate::flip_horizontal, rng),
             Self::VerticalFlip(flip) => flip.apply(image, crate::flip_vertical, rng),
@@ -69,6 +73,47 @@ impl Augment {
             Self::PcaColor(shift) => Ok(shift.apply(image, rng)),
             Self::Erase(erase) => Ok(erase.apply(image, rng)),
         }
+    }
+
+    /// Whether all strengths are in their ranges: they come from files.
+    fn check(&self) -> Result<()> {
+        match self {
+            Self::Flip(flip) | Self::VerticalFlip(flip) => within("probability", flip.probability, 1.0),
+            Self::Crop(_) => Ok(()),
+            Self::ResizedCrop(RandomResizedCrop { scale, ratio }) => {
+                span("scale", *scale, 1.0).and_then(|()| span("ratio", *ratio, STEEPEST))
+            }
+            Self::Affine(Affine { rotation, translation, scale, squeeze, shear, fill: _ }) => within("rotation", *rotation, 360.0)
+                .and_then(|()| within("translation", *translation, 1.0))
+                .and_then(|()| within("scale", *scale, 1.0))
+                .and_then(|()| within("squeeze", *squeeze, 1.0))
+                .and_then(|()| within("shear", *shear, STEEPEST)),
+            Self::ColorJitter(ColorJitter { brightness, contrast, saturation, hue }) => within("brightness", *brightness, 1.0)
+                .and_then(|()| within("contrast", *contrast, 1.0))
+                .and_then(|()| within("saturation", *saturation, 1.0))
+                .and_then(|()| within("hue", *hue, 0.5)),
+            Self::PcaColor(PcaColor { deviation, eigenvalues: _, eigenvectors: _ }) => within("deviation", *deviation, STEEPEST),
+            Self::Erase(Erase { probability, scale, ratio, fill: _ }) => within("probability", *probability, 1.0)
+                .and_then(|()| span("scale", *scale, 1.0))
+                .and_then(|()| span("ratio", *ratio, STEEPEST)),
+        }
+    }
+}
+
+/// The greatest ratio of sides, tangent of a shear, or deviation.
+const STEEPEST: f64 = 1000.0;
+
+fn within(name: &str, value: f64, most: f64) -> Result<()> {
+    match (0.0..=most).contains(&value) {
+        true => Ok(()),
+        false => Err(Error::Setting(format!("{name} is {value}, expected 0 … {most}"))),
+    }
+}
+
+fn span(name: &str, [low, high]: [f64; 2], most: f64) -> Result<()> {
+    match 0.0 < low && low <= high && high <= most {
+        true => Ok(()),
+        false => Err(Error::Setting(format!("{name} is [{low}, {high}], expected 0 < least ≤ greatest ≤ {most}"))),
     }
 }
 
@@ -160,6 +205,27 @@ mod tests {
             assert!(changed.iter().any(|picture| picture != &image), "{name}");
         }
         Ok(())
+    }
+
+    #[test]
+    fn strengths_out_of_range_are_errors() {
+        let image = picture(4, 3, 3);
+        for bad in [f64::NAN, f64::INFINITY, -0.1, 2000.0] {
+            for (step, name) in [
+                (Augment::Flip(Flip { probability: bad }), "probability"),
+                (Augment::ResizedCrop(RandomResizedCrop { ratio: [bad; 2], ..RandomResizedCrop::default() }), "ratio"),
+                (Augment::ResizedCrop(RandomResizedCrop { scale: [0.5, bad], ..RandomResizedCrop::default() }), "scale"),
+                (Augment::Affine(Affine { shear: bad, ..Affine::default() }), "shear"),
+                (Augment::ColorJitter(ColorJitter { hue: bad, ..ColorJitter::default() }), "hue"),
+                (Augment::PcaColor(PcaColor { deviation: bad, ..PcaColor::default() }), "deviation"),
+                (Augment::Erase(Erase { scale: [bad, 1.0], ..Erase::default() }), "scale"),
+            ] {
+                let error = step.apply(&image, &mut ChaCha8Rng::seed_from_u64(0)).unwrap_err().to_string();
+                assert!(error.starts_with(name), "{error}");
+            }
+        }
+        let padding = usize::MAX;
+        assert!(Augment::Crop(RandomCrop { padding, fill: 0 }).apply(&image, &mut ChaCha8Rng::seed_from_u64(0)).is_err());
     }
 
     #[test]
