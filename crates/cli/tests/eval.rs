@@ -1,0 +1,136 @@
+//! `cirio eval`: on runs made here, and on the weights that are shipped.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{fails, json, root, run, stdout};
+use serde_json::Value;
+
+const SMALL: &str = "examples/data/fashion-small";
+const WEIGHTS: &str = "lenet5/fashion-mnist";
+
+fn path(folder: &Path, name: &str) -> String {
+    folder.join(name).to_str().expect("a path").to_owned()
+}
+
+/// Copies these classes of the small data set's validation pictures to `to`, under these names.
+fn classes(to: &Path, names: &[(&str, &str)]) {
+    for (class, name) in names {
+        let (from, to) = (root().join(SMALL).join("val").join(class), to.join(name));
+        fs::create_dir_all(&to).expect("made");
+        for picture in pictures(&from) {
+            fs::copy(&picture, to.join(picture.file_name().expect("a name"))).expect("copied");
+        }
+    }
+}
+
+fn pictures(folder: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = fs::read_dir(folder).expect("listed").map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    paths
+}
+
+fn number(document: &Value, key: &str) -> f64 {
+    document[key].as_f64().unwrap_or_else(|| panic!("no {key} in {document}"))
+}
+
+#[test]
+fn a_runs_numbers_are_its_best_ones() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = path(folder.path(), "run");
+    let recipe = ["--epochs", "2", "--batch", "50", "--ema", "0.9", "--lr", "0.02"];
+    let trained = json(&[&["train", "--data", SMALL, "--out", &out, "--json"], &recipe[..]].concat());
+    let measured = json(&["eval", "--weights", &out, "--data", SMALL, "--split", "val", "--batch", "50", "--json"]);
+    for key in ["count", "loss", "accuracy", "top5"] {
+        assert_eq!(trained["best"][key], measured[key], "{key}");
+    }
+    assert_eq!((measured["model"].as_str(), measured["data"].as_str()), (Some("lenet5"), Some(SMALL)));
+    assert_eq!(measured["skipped"], 0);
+    // Other batches: other sums of the same numbers.
+    let measured = json(&["eval", "--weights", &out, "--data", SMALL, "--split", "val", "--batch", "7", "--json"]);
+    assert!((number(&trained["best"], "loss") - number(&measured, "loss")).abs() < 1e-5);
+}
+
+#[test]
+fn a_held_out_part_is_found_again_by_its_seed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, out) = (folder.path().join("set"), path(folder.path(), "run"));
+    classes(&data, &[("bag", "bag"), ("coat", "coat")]);
+    let data = data.to_str().expect("a path");
+    let recipe = ["--epochs", "1", "--ema", "0", "--seed", "5", "--val-fraction", "0.3"];
+    let trained = json(&[&["train", "--data", data, "--out", &out, "--json"], &recipe[..]].concat());
+    let same = ["--split", "val", "--val-fraction", "0.3", "--seed", "5", "--batch", "8", "--json"];
+    let measured = json(&[&["eval", "--weights", &out, "--data", data], &same[..]].concat());
+    assert_eq!((&measured["count"], &measured["loss"]), (&trained["best"]["count"], &trained["best"]["loss"]));
+    assert_eq!(measured["count"], 6);
+}
+
+#[test]
+fn what_is_printed() {
+    let small = json(&["eval", "--weights", WEIGHTS, "--data", SMALL, "--split", "val", "--per-class", "--json"]);
+    assert!(number(&small, "accuracy") > 0.8, "{small}");
+    assert!(number(&small, "accuracy") <= number(&small, "top5"));
+    let classes = small["classes"].as_array().expect("classes");
+    assert_eq!(classes.len(), 10);
+    let right: f64 = classes.iter().map(|class| number(class, "recall") * number(class, "count")).sum();
+    assert!((right - number(&small, "accuracy") * number(&small, "count")).abs() < 1e-6, "{small}");
+    let text = stdout(&["eval", "--weights", WEIGHTS, "--data", SMALL, "--split", "val", "--per-class"]);
+    assert!(text.contains("100 pictures") && text.contains(&format!("{:.2} %", 100.0 * number(&small, "accuracy"))), "{text}");
+    assert!(text.lines().count() >= 4 + 1 + 10, "{text}");
+    // The test part of a folder that has none is its val/.
+    assert_eq!(json(&["eval", "--weights", WEIGHTS, "--data", SMALL, "--json"])["loss"], small["loss"]);
+}
+
+#[test]
+fn classes_are_told_apart_by_their_names() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Two of ten: numbered as the first two of the network they would all be wrong.
+    let some = folder.path().join("some");
+    for part in ["train", "test"] {
+        classes(&some.join(part), &[("bag", "bag"), ("trouser", "trouser")]);
+    }
+    let measured = json(&["eval", "--weights", WEIGHTS, "--data", some.to_str().expect("a path"), "--json"]);
+    assert_eq!(measured["count"], 20);
+    assert!(number(&measured, "accuracy") > 0.8, "{measured}");
+    for part in ["train", "test"] {
+        classes(&some.join(part), &[("coat", "cloak")]);
+    }
+    fails(&["eval", "--weights", WEIGHTS, "--data", some.to_str().expect("a path")], 1, &["other classes", "cloak", "trouser"]);
+}
+
+#[test]
+fn a_part_that_is_not_there_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    classes(folder.path(), &[("bag", "bag"), ("coat", "coat")]);
+    let data = folder.path().to_str().expect("a path");
+    fails(&["eval", "--weights", WEIGHTS, "--data", data], 1, &["neither a folder test nor a folder val", "split val"]);
+    fails(&["eval", "--weights", WEIGHTS, "--data", &path(folder.path(), "missing")], 1, &["missing"]);
+    fails(&["eval", "--weights", WEIGHTS], 2, &["--data"]);
+    fails(&["eval", "--weights", WEIGHTS, "--data", SMALL, "--batch", "0"], 2, &["--batch"]);
+    fails(&["eval", "--weights", data, "--data", SMALL], 1, &[data]);
+}
+
+#[test]
+fn an_unreadable_picture_is_left_out_or_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("set");
+    for part in ["train", "test"] {
+        classes(&data.join(part), &[("bag", "bag"), ("coat", "coat")]);
+    }
+    let one = &pictures(&data.join("test/bag"))[0];
+    let bytes = fs::read(one).expect("read");
+    fs::write(one, &bytes[..bytes.len() / 2]).expect("written");
+    fs::write(data.join("test/coat/broken.png"), "no picture").expect("written");
+    let data = data.to_str().expect("a path");
+    let output = run(&["eval", "--weights", WEIGHTS, "--data", data, "--json"]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    assert!(error.contains("broken.png") && error.contains(&*one.file_name().expect("a name").to_string_lossy()), "{error}");
+    let document: Value = serde_json::from_slice(&output.stdout).expect("a document");
+    assert_eq!((&document["count"], &document["skipped"]), (&19.into(), &2.into()), "{document}");
+    fails(&["eval", "--weights", WEIGHTS, "--data", data, "--strict"], 1, &["broken.png"]);
+    fs::remove_file(Path::new(data).join("test/coat/broken.png")).expect("removed");
+    fails(&["eval", "--weights", WEIGHTS, "--data", data, "--strict"], 1, &[&one.file_name().expect("a name").to_string_lossy()]);
+}
