@@ -118,7 +118,7 @@ fn a_killed_run_goes_on_to_the_same_weights() {
 
     let begin = [&["train", "--data", SMALL, "--out", &killed], &recipe[..]].concat();
     // Moments that a run reaches: a line of metrics more than there were, and a little while after.
-    let mut arguments = begin;
+    let (mut arguments, mut interrupted) = (begin, 0);
     for milliseconds in [0, 3, 11, 23, 37, 61, 97] {
         let before = lines(&killed);
         let mut child = cirio().args(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
@@ -126,10 +126,12 @@ fn a_killed_run_goes_on_to_the_same_weights() {
             sleep(Duration::from_millis(1));
         }
         sleep(Duration::from_millis(milliseconds));
+        interrupted += usize::from(child.try_wait().expect("asked").is_none());
         child.kill().expect("killed");
         child.wait().expect("ended");
         arguments = vec!["train", "--resume", &killed];
     }
+    assert!(interrupted > 0, "the run was over before it was killed");
     let document = json(&["train", "--resume", &killed, "--json"]);
     assert_eq!(document["epochs"], 6);
     for name in ["last.safetensors", "best.safetensors"] {
@@ -200,7 +202,6 @@ fn wrong_flags_are_exit_code_2() {
         (&["--device", "gpu"], &["gpu"]),
         (&["--no-such-flag"], &["--no-such-flag"]),
     ] {
-        eprintln!("{flags:?}");
         refused(&[&["--data", SMALL], flags].concat(), &out, 2, words);
     }
     fails(&["train", "--resume", &out, "--out", &out], 2, &["--resume"]);
@@ -266,6 +267,7 @@ fn frozen_layers_stay_as_they_are() {
     }
     let out = path(folder.path(), "none");
     refused(&["--data", &data, "--freeze", "nothing"], &out, 1, &["--freeze nothing", "conv1", "fc3"]);
+    refused(&["--data", &data, "--freeze", "conv,fc"], &out, 1, &["--freeze conv,fc", "every weight is frozen"]);
 }
 
 #[test]

@@ -278,6 +278,10 @@ fn build(model: &Model, config: &RunConfig, device: &Device) -> Result<(Stack, S
             bail!("--freeze {prefix}: no weight's name begins so; the layers are {}", network.names().join(", "));
         }
     }
+    // Seen here, before the run has a folder.
+    if network.parameters().iter().all(|parameter| matches!(parameter.var(), Ok(None))) {
+        bail!("--freeze {}: every weight is frozen; there is nothing to train", config.train.freeze.join(","));
+    }
     Ok((network, store))
 }
 
