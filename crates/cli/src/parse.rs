@@ -51,6 +51,14 @@ pub fn curve(text: &str) -> Result<Curve, String> {
     }
 }
 
+/// A part of a whole, in 0 ≤ x < 1.
+pub fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..1.0).contains(&share) => Ok(share),
+        _ => Err("expected a part of a whole, in 0 ≤ x < 1".into()),
+    }
+}
+
 /// The largest number that a size may have, so that products of a few of them stay within 64 bits.
 const LARGEST: usize = 65_536;
 
@@ -71,6 +79,15 @@ pub fn device(text: &str) -> Result<DeviceChoice, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares() {
+        assert_eq!(share("0"), Ok(0.0));
+        assert_eq!(share("0.25"), Ok(0.25));
+        for bad in ["1", "-0.1", "2", "NaN", "a"] {
+            assert!(share(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn sizes() {

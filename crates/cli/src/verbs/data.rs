@@ -168,7 +168,7 @@ impl Check {
             false => show(&document)?,
         }
         match document.unreadable.len() {
-            bad if bad > 0 && self.source.strict => bail!("{bad} pictures of {} cannot be read", document.data),
+            bad if bad > 0 && self.source.strict => bail!("{}: {bad} of {} pictures cannot be read", document.data, document.count),
             _ => Ok(()),
         }
     }

@@ -67,7 +67,7 @@ struct Recipe {
     #[arg(long, value_enum, default_value = "sgd")]
     optimizer: Optimizer,
     /// Of SGD; with Nesterov's look ahead.
-    #[arg(long, default_value = "0.9")]
+    #[arg(long, default_value = "0.9", value_parser = parse::share)]
     momentum: f64,
     /// Decay of the weights towards 0.
     #[arg(long, default_value = "0.0005")]
@@ -89,10 +89,10 @@ struct Recipe {
     #[arg(long)]
     cutmix: Option<f64>,
     /// The share of each target that is spread over all classes.
-    #[arg(long, default_value = "0")]
+    #[arg(long, default_value = "0", value_parser = parse::share)]
     label_smoothing: f64,
     /// Average the weights, keeping this share at each step; 0 for no average.
-    #[arg(long, default_value = "0.999")]
+    #[arg(long, default_value = "0.999", value_parser = parse::share)]
     ema: f64,
     /// The longest that all gradients together may be.
     #[arg(long)]
@@ -117,7 +117,7 @@ struct Recipe {
 struct Source {
     /// The part of each class that is held out for validation [default: none where the folder has val/, 0.2 of other image
     /// folders, 0.1 of IDX and CIFAR files, whose test part stays untouched].
-    #[arg(long)]
+    #[arg(long, value_parser = parse::share)]
     val_fraction: Option<f64>,
     /// Names for the classes, between commas, in the order of the labels.
     #[arg(long, value_delimiter = ',')]
