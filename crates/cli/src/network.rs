@@ -58,6 +58,12 @@ impl Choice {
     pub fn load(&self) -> Result<Network> {
         let found = self.resolve()?;
         let name = found.name();
+        if let (Some(asked), Some(theirs)) = (&self.model, &found.model)
+            && asked != theirs
+        {
+            cirio::find(asked)?;
+            bail!("the weights {name} are for {theirs}, not for {asked}");
+        }
         let model = match found.model.as_deref().or(self.model.as_deref()) {
             Some(model) => cirio::find(model)?,
             None => bail!("the file {} does not say which model it is for: add --model", found.path.display()),

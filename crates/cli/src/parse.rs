@@ -59,6 +59,11 @@ pub fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A part that is neither nothing nor all, in 0 < x < 1.
+pub fn part(text: &str) -> Result<f64, String> {
+    share(text).ok().filter(|part| *part > 0.0).ok_or_else(|| "expected a part of a whole, in 0 < x < 1".into())
+}
+
 /// The largest number that a size may have, so that products of a few of them stay within 64 bits.
 const LARGEST: usize = 65_536;
 
@@ -84,6 +89,7 @@ mod tests {
     fn shares() {
         assert_eq!(share("0"), Ok(0.0));
         assert_eq!(share("0.25"), Ok(0.25));
+        assert!(part("0").is_err() && part("0.1") == Ok(0.1));
         for bad in ["1", "-0.1", "2", "NaN", "a"] {
             assert!(share(bad).is_err(), "{bad}");
         }

@@ -35,7 +35,7 @@ fn write_idx(folder: &Path) {
 #[test]
 fn check_counts_what_is_there() {
     let document = json(&["data", "check", SMALL, "--json"]);
-    assert_eq!((document["format"].as_str(), document["split"].as_str()), (Some("ImageFolder"), Some("train")));
+    assert_eq!((document["format"].as_str(), document["split"].as_str()), (Some("image-folder"), Some("train")));
     assert_eq!((document["data"].as_str(), document["count"].as_u64()), (Some(SMALL), Some(400)));
     let classes = document["classes"].as_array().expect("classes");
     assert_eq!(classes.len(), 10);
@@ -99,7 +99,7 @@ fn idx_files_are_found_and_exported() {
     write_idx(folder.path());
     let data = folder.path().to_str().expect("a path");
     let document = json(&["data", "check", data, "--split", "test", "--json"]);
-    assert_eq!((document["format"].as_str(), document["count"].as_u64(), document["grey"].as_u64()), (Some("Idx"), Some(10), Some(10)));
+    assert_eq!((document["format"].as_str(), document["count"].as_u64(), document["grey"].as_u64()), (Some("idx"), Some(10), Some(10)));
     assert_eq!((&document["width"], &document["height"]), (&json!([3, 3]), &json!([2, 2])));
     let classes: Vec<_> = ["a", "b", "c", "d", "e"].map(|name| json!({ "name": name, "count": 2 })).into();
     assert_eq!(document["classes"], json!(classes));
@@ -190,7 +190,7 @@ fn unreadable_pictures_are_named_and_counted() {
     fs::remove_file(folder.path().join("whole/train/bag/broken.png")).expect("removed");
     let output = run(&["data", "check", &data, "--strict"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("1 pictures of"), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("1 of 20 pictures cannot be read"), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

@@ -151,6 +151,16 @@ pub enum Format {
 }
 
 impl Format {
+    /// The word for it in reports: `idx`, `cifar-10`, `cifar-100`, `image-folder`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Idx => "idx",
+            Self::Cifar(cifar::Variant::Cifar10) => "cifar-10",
+            Self::Cifar(cifar::Variant::Cifar100) => "cifar-100",
+            Self::ImageFolder => "image-folder",
+        }
+    }
+
     /// Finds the format from the names of what lies in `dir`.
     ///
     /// # Errors

@@ -7,7 +7,8 @@ use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 
 use crate::layer::Layer;
-use crate::{Error, Result, Stack, Store, Table, Volume, Weights};
+use crate::reader::Reader;
+use crate::{Error, Result, Stack, Table, Volume, Weights};
 
 /// Named layers, one after the other.
 #[derive(Clone, Debug, Default)]
@@ -128,7 +129,7 @@ impl Layers {
         Table::new(self)
     }
 
-    /// The network with the weights that a `VarBuilder` gives: a [`Store`]'s, or any of candle's.
+    /// The network with the weights that a `VarBuilder` gives: a [`Store`](crate::Store)'s, or any of candle's.
     ///
     /// # Errors
     /// When shapes do not fit together, or a weight is missing or has another shape.
@@ -141,10 +142,9 @@ impl Layers {
     /// # Errors
     /// When a weight is missing, unused or of another shape: all of them in one report.
     pub fn load(&self, weights: &Weights, device: &Device) -> Result<Stack> {
-        let store = Store::new(0, DType::F32, device).with_weights(weights.clone());
-        store.freeze(|_| true);
-        let stack = self.build(store.var_builder())?;
-        store.report().complete()?;
+        let reader = Reader::new(weights.clone());
+        let stack = self.build(reader.var_builder(DType::F32, device))?;
+        reader.report().complete()?;
         Ok(stack)
     }
 }

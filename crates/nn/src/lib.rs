@@ -36,6 +36,7 @@ mod layers;
 pub mod loss;
 pub mod ops;
 mod parameter;
+mod reader;
 pub mod size;
 mod stack;
 mod store;

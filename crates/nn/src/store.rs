@@ -247,6 +247,30 @@ mod tests {
         Ok(())
     }
 
+    /// Sizes that a hostile file's metadata may ask for: nothing of that size is allocated.
+    #[test]
+    fn a_network_too_large_for_memory_is_a_report() -> crate::Result<()> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("net.safetensors");
+        let first = store(1);
+        layers(3).build(first.var_builder())?;
+        first.save(&path, &BTreeMap::new())?;
+        let huge = layers(3).with_input([1, 1 << 20, 1 << 20]);
+        let error = huge.load(&Weights::open(&path)?, &Device::Cpu).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("fc.weight is [3, 64] in the file"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_frozen_batch_norm_keeps_its_statistics_and_uses_them() -> crate::Result<()> {
+        let store = store(0);
+        store.freeze(|name| name.starts_with("bn."));
+        let network = layers(3).build(store.var_builder())?;
+        let (training, evaluation) = (network.forward_t(&images()?, true)?, network.forward(&images()?)?);
+        assert_eq!(training.to_vec2::<f32>()?, evaluation.to_vec2::<f32>()?);
+        Ok(())
+    }
+
     #[test]
     fn what_is_frozen_gets_no_gradient() -> crate::Result<()> {
         let store = store(0);

@@ -26,6 +26,8 @@ pub(crate) struct State {
     pub seconds: f64,
     /// The best result so far and its epoch.
     pub best: Option<(u64, Scores)>,
+    /// Number and hash of the pictures to train with, and of those for validation.
+    pub pictures: Option<[(usize, u64); 2]>,
     dropout_seed: u64,
     dropout_drawn: u64,
     optimizer_steps: u64,
@@ -41,6 +43,7 @@ impl State {
             step: 0,
             seconds: 0.0,
             best: None,
+            pictures: None,
             dropout_seed: config.seed,
             dropout_drawn: 0,
             optimizer_steps: 0,

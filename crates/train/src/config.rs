@@ -119,6 +119,7 @@ impl TrainConfig {
         if self.patience == Some(0) {
             return Err(Error::config("patience", 0, "at least one epoch"));
         }
+        self.augment.check().map_err(|error| Error::config("augment", error, "strengths in their ranges"))?;
         self.optimizer.check()?;
         self.schedule.check()
     }
@@ -203,6 +204,7 @@ mod tests {
             (TrainConfig { ema: 1.0, ..usual() }, "ema"),
             (TrainConfig { clip: Some(Clip::Value(0.0)), ..usual() }, "clip"),
             (TrainConfig { mix: Some(Mix::Cutmix(-1.0)), ..usual() }, "mix"),
+            (TrainConfig { augment: "crop:99999".parse().expect("a pipeline"), ..usual() }, "padding is 99999"),
             (TrainConfig { patience: Some(0), ..usual() }, "patience"),
         ] {
             let error = wrong.check().expect_err(word).to_string();

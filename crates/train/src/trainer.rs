@@ -11,10 +11,9 @@ use cirio_vision::augment::{cutmix, mixup};
 
 use crate::checkpoint::{Parts, State};
 use crate::optim::{Optimizer, clip, param_groups};
-use crate::run::{Line, Log};
+use crate::run::{CHECKPOINT, Line, Log};
 use crate::{Confusion, Ema, EpochLine, Error, Length, Mix, Result, RunConfig, RunFolder, Scores, StepLine, Tally, evaluate};
 
-const CHECKPOINT: &str = "checkpoint.safetensors";
 const LAST: &str = "last.safetensors";
 const BEST: &str = "best.safetensors";
 
@@ -53,7 +52,10 @@ pub struct Outcome {
 pub struct Trainer<'a> {
     network: &'a Stack,
     store: &'a Store,
+    /// The model's loss, by which it is evaluated.
     loss: Loss,
+    /// The loss that is trained with: smoothed, if the configuration says so.
+    training_loss: Loss,
     config: RunConfig,
     folder: RunFolder,
     optimizer: Optimizer,
@@ -82,7 +84,7 @@ impl<'a> Trainer<'a> {
         };
         network.set_dropout_state(state.dropout());
         let log = Log::open(folder.path(), state.epoch)?;
-        Ok(Self { network, store, loss: config.train.loss(loss), config, folder, optimizer, ema, state, log })
+        Ok(Self { network, store, loss, training_loss: config.train.loss(loss), config, folder, optimizer, ema, state, log })
     }
 
     /// Epochs done so far, by this and earlier parts of the run.
@@ -95,6 +97,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// When the loss is no finite number (the last checkpoint is kept), data cannot be read, or the disk refuses.
     pub fn run(&mut self, train: &Loader, val: Option<&Loader>, progress: &mut dyn Progress) -> Result<Outcome> {
+        self.same_pictures(train, val)?;
         let epochs = self.config.train.epochs;
         let length = Length { steps_per_epoch: train.batches() as u64, epochs };
         let mut stopped_early = self.has_no_patience_left();
@@ -106,11 +109,29 @@ impl<'a> Trainer<'a> {
         Ok(Outcome { epochs: self.state.epoch, best: self.state.best, seconds: self.state.seconds, stopped_early })
     }
 
+    /// A run that goes on must have the pictures that it began with: order, learning rate and labels depend on them.
+    fn same_pictures(&mut self, train: &Loader, val: Option<&Loader>) -> Result<()> {
+        let now = [Some(train), val].map(|loader| loader.map(fingerprint).unwrap_or_default());
+        match self.state.pictures.replace(now) {
+            Some(then) if then != now => {
+                let [(train_then, _), (val_then, _)] = then;
+                let [(train_now, _), (val_now, _)] = now;
+                let reason = format!(
+                    "the pictures are not those that the run began with: {train_then} to train with and {val_then} for validation then, \
+                     {train_now} and {val_now} now, or others under the same number"
+                );
+                Err(Error::file(&self.folder.file(CHECKPOINT), reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// One epoch, its evaluation, and all that is written after it.
     fn epoch(&mut self, train: &Loader, val: Option<&Loader>, length: &Length, progress: &mut dyn Progress) -> Result<()> {
         let start = Instant::now();
         let seconds_before = self.state.seconds;
         let (train_loss, train_accuracy, lr) = self.steps(train, length, start, progress)?;
+        self.check_weights(lr)?;
         let evaluated = val.map(|val| self.evaluate(val, progress)).transpose()?;
         let scores = evaluated.as_ref().map(|(scores, _)| *scores);
         self.state.epoch += 1;
@@ -180,7 +201,7 @@ impl<'a> Trainer<'a> {
             Some(mix) => self.mixed(batch, mix)?,
         };
         let logits = self.network.forward_t(&images, true)?;
-        let losses = self.loss.each(&logits, &targets)?;
+        let losses = self.training_loss.each(&logits, &targets)?;
         let loss = losses.mean_all()?;
         let value = f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?);
         if !value.is_finite() {
@@ -265,6 +286,21 @@ impl<'a> Trainer<'a> {
         self.config.train.patience.is_some_and(|patience| since >= patience)
     }
 
+    /// Weights that are no finite numbers must not replace a checkpoint that is sound.
+    fn check_weights(&self, lr: f64) -> Result<()> {
+        for (name, tensor) in self.store.tensors() {
+            if !tensor.dtype().is_float() {
+                continue;
+            }
+            let sum = tensor.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
+            if !sum.is_finite() {
+                let line = StepLine { epoch: self.state.epoch + 1, step: self.state.step, loss: sum, lr, seconds: 0.0 };
+                return Err(self.diverged(&format!("the sum of `{name}`"), sum, &line));
+            }
+        }
+        Ok(())
+    }
+
     fn diverged(&self, what: &str, value: f64, line: &StepLine) -> Error {
         let kept = match self.state.epoch {
             0 => "nothing had been saved yet".to_owned(),
@@ -272,4 +308,17 @@ impl<'a> Trainer<'a> {
         };
         Error::Diverged { what: format!("{what} is {value}"), epoch: line.epoch, step: line.step, learning_rate: line.lr, kept }
     }
+}
+
+/// The number of a loader's pictures, and a hash (FNV-1a) of their names and labels.
+fn fingerprint(loader: &Loader) -> (usize, u64) {
+    let dataset = loader.dataset();
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = dataset.labels().iter().enumerate().fold(0xcbf2_9ce4_8422_2325, |hash, (index, label)| {
+        // Folders above the data may have moved; a picture's own name and its class have not.
+        let name = dataset.picture_name(index);
+        let own = name.rsplit(['/', '\\']).next().unwrap_or_default();
+        own.bytes().chain(label.to_le_bytes()).fold(hash, step)
+    });
+    (dataset.len(), hash)
 }

@@ -118,7 +118,7 @@ struct Check {
 #[derive(Serialize)]
 struct CheckDocument<'a> {
     data: String,
-    format: String,
+    format: &'a str,
     split: &'a str,
     count: usize,
     classes: Vec<Class<'a>>,
@@ -151,7 +151,7 @@ impl Check {
         let unreadable = found.unreadable.iter();
         let document = CheckDocument {
             data: self.source.data.display().to_string(),
-            format: format!("{:?}", Format::of(&self.source.data)?),
+            format: Format::of(&self.source.data)?.name(),
             split: Split::from(self.source.split).name(),
             count: dataset.len(),
             classes,

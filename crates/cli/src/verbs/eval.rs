@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "test")]
     split: Part,
     /// The part of each class that was held out, where --split val means pictures that training held out.
-    #[arg(long, value_parser = parse::share)]
+    #[arg(long, value_parser = parse::part)]
     val_fraction: Option<f64>,
     /// The seed by which they were held out.
     #[arg(long, default_value = "0")]

@@ -104,6 +104,9 @@ fn predict(network: &Network, paths: &[&Path], tensors: &[Tensor], top: usize) -
     }
     let logits = network.stack.forward(&Tensor::stack(tensors, 0)?)?;
     let probabilities = candle_nn::ops::softmax(&logits, D::Minus1)?.to_vec2::<f32>()?;
+    if let Some((path, _)) = paths.iter().zip(&probabilities).find(|(_, row)| row.iter().any(|probability| !probability.is_finite())) {
+        bail!("the network gives no finite numbers for {}: the weights {} are not sound", path.display(), network.name);
+    }
     let prediction = |(path, probabilities): (&&Path, Vec<f32>)| {
         let mut order: Vec<usize> = (0..probabilities.len()).collect();
         order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));

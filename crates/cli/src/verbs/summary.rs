@@ -16,7 +16,7 @@ pub struct Args {
     #[arg(long, value_parser = parse::volume)]
     input: Option<[usize; 3]>,
     /// The number of classes [default: as published].
-    #[arg(long)]
+    #[arg(long, value_parser = parse::count)]
     classes: Option<usize>,
 }
 

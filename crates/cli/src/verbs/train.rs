@@ -28,7 +28,11 @@ pub struct Args {
     #[arg(long, short, required_unless_present = "resume")]
     data: Option<PathBuf>,
     /// Go on with the run in this folder; it knows everything else.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["weights", "out", "find_lr"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = [
+        "model", "weights", "out", "find_lr", "epochs", "batch", "lr", "optimizer", "momentum", "weight_decay", "schedule", "warm_up",
+        "augment", "mixup", "cutmix", "label_smoothing", "ema", "clip", "patience", "freeze", "layer_decay", "seed", "val_fraction",
+        "classes", "strict",
+    ])]
     resume: Option<PathBuf>,
     /// The model.
     #[arg(long, short, default_value = "lenet5")]
@@ -75,9 +79,9 @@ struct Recipe {
     /// constant, cosine, one-cycle, step:EVERY:GAMMA, or multi-step:EPOCH,EPOCH:GAMMA.
     #[arg(long, default_value = "cosine", value_parser = parse::curve)]
     schedule: Curve,
-    /// Epochs of linear warm-up.
-    #[arg(long, default_value = "1")]
-    warm_up: f64,
+    /// Epochs of linear warm-up [default: 1; 0 for one-cycle, which rises by itself].
+    #[arg(long)]
+    warm_up: Option<f64>,
     /// Random changes of the pictures, between commas: flip, vertical-flip, crop:PIXELS, resized-crop, affine, color-jitter,
     /// pca-color, erase; or none.
     #[arg(long, default_value = "crop:2", value_parser = parse::augment)]
@@ -117,7 +121,7 @@ struct Recipe {
 struct Source {
     /// The part of each class that is held out for validation [default: none where the folder has val/, 0.2 of other image
     /// folders, 0.1 of IDX and CIFAR files, whose test part stays untouched].
-    #[arg(long, value_parser = parse::share)]
+    #[arg(long, value_parser = parse::part)]
     val_fraction: Option<f64>,
     /// Names for the classes, between commas, in the order of the labels.
     #[arg(long, value_delimiter = ',')]
@@ -168,8 +172,8 @@ impl Args {
         let sets = Sets::open(data, &options)?;
         let config = RunConfig {
             model: model.name.into(),
-            data: data.to_owned(),
-            weights: self.weights.clone(),
+            data: absolute(data),
+            weights: self.weights.as_deref().map(lasting),
             val_fraction: options.val_fraction,
             strict: self.source.strict,
             classes: sets.train.classes().to_vec(),
@@ -195,6 +199,10 @@ impl Args {
         if let Some(data) = &self.data {
             // The data may have moved with the run.
             config.data = data.clone();
+        }
+        if folder.has_checkpoint() {
+            // It has all the weights; those that the run began with may be gone.
+            config.weights = None;
         }
         let model = cirio::find(&config.model)?;
         let strictness = if config.strict { Strictness::Strict } else { Strictness::Lenient };
@@ -366,10 +374,14 @@ impl Recipe {
                 Optimizer::Sgd => Rule::Sgd(Sgd { momentum: self.momentum, nesterov: self.momentum > 0.0 }),
                 Optimizer::Adamw => Rule::AdamW(AdamW::default()),
             },
-            schedule: Schedule { warm_up: self.warm_up, warm_up_from: 0.0, curve: self.schedule.clone() },
+            schedule: Schedule { warm_up: self.warm_up.unwrap_or(self.usual_warm_up()), warm_up_from: 0.0, curve: self.schedule.clone() },
             augment: self.augment.clone(),
             ..TrainConfig::default()
         })
+    }
+
+    fn usual_warm_up(&self) -> f64 {
+        if matches!(self.schedule, Curve::OneCycle { .. }) { 0.0 } else { 1.0 }
     }
 
     fn usual_rate(&self, model: &Model) -> f64 {
@@ -379,6 +391,18 @@ impl Recipe {
             Optimizer::Adamw => 1e-3,
         }
     }
+}
+
+/// The whole path of what is there, so that a run can be gone on with from another folder; anything else as it is.
+fn absolute(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// Weights as another folder can find them: files and run folders by their whole path, names of the registry as they are.
+fn lasting(weights: &str) -> String {
+    let path = Path::new(weights);
+    let is_file = path.is_file() || path.join("best.safetensors").is_file();
+    if is_file { absolute(path).to_string_lossy().into_owned() } else { weights.to_owned() }
 }
 
 /// `photos/` as `photos`.

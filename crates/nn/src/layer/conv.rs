@@ -93,10 +93,11 @@ impl Layer for Conv2d {
 
     fn cost(&self, input: &Volume) -> Cost {
         let Ok(Volume::Maps { height, width, .. }) = self.output(input) else { return Cost::default() };
-        let weights = (self.filters * self.fan_in(input.channels())) as u64;
-        let parameters = weights + if self.bias.is_some() { self.filters as u64 } else { 0 };
-        let positions = (height * width) as u64;
-        Cost { parameters, macs: weights * positions, connections: parameters * positions }
+        let product = |factors: &[usize]| factors.iter().fold(1u64, |product, &factor| product.saturating_mul(factor as u64));
+        let weights = product(&[self.filters, input.channels() / self.groups.max(1), self.kernel[0], self.kernel[1]]);
+        let parameters = weights.saturating_add(if self.bias.is_some() { self.filters as u64 } else { 0 });
+        let positions = product(&[height, width]);
+        Cost { parameters, macs: weights.saturating_mul(positions), connections: parameters.saturating_mul(positions) }
     }
 
     fn reach(&self, input: &Volume) -> Reach {

@@ -41,8 +41,8 @@ impl Layer for Linear {
     }
 
     fn cost(&self, input: &Volume) -> Cost {
-        let macs = (input.len() * self.outputs) as u64;
-        let parameters = macs + if self.bias.is_some() { self.outputs as u64 } else { 0 };
+        let macs = (input.len() as u64).saturating_mul(self.outputs as u64);
+        let parameters = macs.saturating_add(if self.bias.is_some() { self.outputs as u64 } else { 0 });
         Cost { parameters, macs, connections: parameters }
     }
 

@@ -97,16 +97,15 @@ impl Normalise {
 
 impl Forward for Normalise {
     fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let frozen = self.config.statistics == Statistics::Frozen;
+        // What a store has frozen counts as frozen too: statistics that are not kept must not be used.
+        let frozen = self.config.statistics == Statistics::Frozen || !self.running_mean.is_variable();
         if frozen || !pass.is_training() {
             let (mean, variance) = (self.running_mean.detach(), self.running_var.detach());
             return ops::batch_norm(input, &self.weight, &self.bias, &mean, &variance, self.config.eps);
         }
         let (output, mean, variance) = ops::batch_norm_train(input, &self.weight, &self.bias, self.config.eps)?;
-        if self.running_mean.is_variable() {
-            self.track(&self.running_mean, &mean)?;
-            self.track(&self.running_var, &variance)?;
-        }
+        self.track(&self.running_mean, &mean)?;
+        self.track(&self.running_var, &variance)?;
         if let Some(batches) = self.batches.as_ref().filter(|batches| batches.is_variable()) {
             let one = Tensor::ones((), DType::I64, batches.device())?;
             Var::from_tensor(batches)?.set(&(batches.detach() + one)?)?;

@@ -23,6 +23,9 @@ pub struct RunFolder {
     path: PathBuf,
 }
 
+/// The file that a resumed run goes on from.
+pub(crate) const CHECKPOINT: &str = "checkpoint.safetensors";
+
 /// How many runs of one name are looked through for a free number.
 const MOST_RUNS: u32 = 10_000;
 
@@ -80,6 +83,11 @@ impl RunFolder {
         config.preprocess.check().map_err(|error| Error::file(&file, error))?;
         files::remove_temporaries(path)?;
         Ok((Self { path: path.to_owned() }, config))
+    }
+
+    /// Whether an epoch has been finished, so that there is something to go on from.
+    pub fn has_checkpoint(&self) -> bool {
+        self.file(CHECKPOINT).is_file()
     }
 
     /// The folder.

@@ -75,11 +75,14 @@ impl Augment {
         }
     }
 
-    /// Whether all strengths are in their ranges: they come from files.
-    fn check(&self) -> Result<()> {
+    /// Whether all strengths are in their ranges: they come from files and flags.
+    ///
+    /// # Errors
+    /// With the one that is not.
+    pub fn check(&self) -> Result<()> {
         match self {
             Self::Flip(flip) | Self::VerticalFlip(flip) => within("probability", flip.probability, 1.0),
-            Self::Crop(_) => Ok(()),
+            Self::Crop(RandomCrop { padding, fill: _ }) => within("padding", *padding as f64, STEEPEST),
             Self::ResizedCrop(RandomResizedCrop { scale, ratio }) => {
                 span("scale", *scale, 1.0).and_then(|()| span("ratio", *ratio, STEEPEST))
             }
@@ -100,7 +103,7 @@ impl Augment {
     }
 }
 
-/// The greatest ratio of sides, tangent of a shear, or deviation.
+/// The greatest ratio of sides, tangent of a shear, deviation, or number of pixels of padding.
 const STEEPEST: f64 = 1000.0;
 
 fn within(name: &str, value: f64, most: f64) -> Result<()> {
@@ -138,6 +141,14 @@ impl FromStr for Augment {
 pub struct Pipeline(pub Vec<Augment>);
 
 impl Pipeline {
+    /// Whether all steps make sense.
+    ///
+    /// # Errors
+    /// With the strength that does not.
+    pub fn check(&self) -> Result<()> {
+        self.0.iter().try_for_each(Augment::check)
+    }
+
     /// Changes a picture by each step in turn.
     pub fn apply(&self, image: &Image, rng: &mut ChaCha8Rng) -> Result<Image> {
         self.0.iter().try_fold(image.clone(), |image, step| step.apply(&image, rng))
