@@ -190,7 +190,11 @@ fn unreadable_pictures_are_named_and_counted() {
     fs::remove_file(folder.path().join("whole/train/bag/broken.png")).expect("removed");
     let output = run(&["data", "check", &data, "--strict"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("1 of 20 pictures cannot be read"), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("1 of 20 pictures cannot be read"),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
