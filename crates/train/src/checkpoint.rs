@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use cirio_nn::{DropoutState, Store, Weights, files};
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,26 @@ impl State {
     pub(crate) fn dropout(&self) -> DropoutState {
         DropoutState { seed: self.dropout_seed, drawn: self.dropout_drawn }
     }
+
+    /// Whether a run under this configuration can have come to this state. An error says what contradicts what.
+    fn check(&self, config: &TrainConfig) -> Result<(), String> {
+        let Self { epoch, step, seconds, best, optimizer_steps, ema_updates, .. } = *self;
+        // Every epoch makes a step, and every step moves the optimiser and the averages once.
+        let averaged = if config.ema > 0.0 { step } else { 0 };
+        if epoch > config.epochs {
+            return Err(format!("{epoch} of {} epochs are done", config.epochs));
+        }
+        if step < epoch || optimizer_steps != step || ema_updates != averaged {
+            return Err(format!("{epoch} epochs with {step} steps, {optimizer_steps} of the optimiser and {ema_updates} of the averages"));
+        }
+        if best.is_some_and(|(best, _)| best == 0 || best > epoch) {
+            return Err(format!("the best result is not from epochs 1 to {epoch}"));
+        }
+        match seconds.is_finite() && seconds >= 0.0 {
+            true => Ok(()),
+            false => Err(format!("{seconds} seconds of training")),
+        }
+    }
 }
 
 /// What a checkpoint is taken of, and restored to.
@@ -81,16 +101,17 @@ impl Parts<'_> {
         Ok(files::write_tensors(path, &tensors, &BTreeMap::from([(STATE.to_owned(), text)]))?)
     }
 
-    /// Reads a checkpoint into the parts; nothing is changed unless all of it fits.
+    /// Reads a checkpoint into the parts. After an error they are not to be used.
     ///
     /// # Errors
-    /// When it cannot be read, was made under another configuration, or its tensors are not the run's.
+    /// When it cannot be read, was made under another configuration, its state makes no sense, or its tensors are not the run's.
     pub(crate) fn restore(&mut self, path: &Path, config: &TrainConfig) -> Result<State> {
         let file = Weights::open(path)?;
         let text = file.metadata().get(STATE).ok_or_else(|| Error::file(path, "this is no checkpoint of a run"))?;
         let state: State =
             serde_json::from_str(text).map_err(|error| Error::file(path, format_args!("its state cannot be read: {error}")))?;
         same_config(path, &state.config, config)?;
+        state.check(config).map_err(|reason| Error::file(path, format_args!("its state makes no sense: {reason}")))?;
 
         let weights = self.store.tensors();
         let variables = self.variables();
@@ -103,12 +124,19 @@ impl Parts<'_> {
             let name = name.or_else(|| file.shapes().keys().find(|name| !expected.contains_key(*name)));
             return Err(Error::file(path, format_args!("its tensors are not this run's: `{}` differs", name.map_or("", |name| name))));
         }
-        let cpu = Device::Cpu;
-        for name in weights.keys() {
-            self.store.set(name, &file.tensor(&format!("weights/{name}"), &cpu)?)?;
+        // A number in another type would be taken for another number, and not bit for bit.
+        let read = |name: &str, dtype: DType| -> Result<Tensor> {
+            let tensor = file.tensor(name, &Device::Cpu)?;
+            match tensor.dtype() == dtype {
+                true => Ok(tensor),
+                false => Err(Error::file(path, format_args!("`{name}` is {:?}, this run has it as {dtype:?}", tensor.dtype()))),
+            }
+        };
+        for (name, tensor) in &weights {
+            self.store.set(name, &read(&format!("weights/{name}"), tensor.dtype())?)?;
         }
         for (name, var) in &variables {
-            var.set(&file.tensor(name, &cpu)?.to_dtype(var.dtype())?.to_device(var.device())?)?;
+            var.set(&read(name, var.dtype())?.to_device(var.device())?)?;
         }
         self.optimizer.set_steps(state.optimizer_steps);
         if let Some(ema) = &mut self.ema {

@@ -18,7 +18,7 @@ pub struct Length {
 impl Length {
     /// Steps of the whole run.
     pub fn steps(&self) -> u64 {
-        self.steps_per_epoch * self.epochs
+        self.steps_per_epoch.saturating_mul(self.epochs)
     }
 }
 

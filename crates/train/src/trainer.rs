@@ -95,11 +95,18 @@ impl<'a> Trainer<'a> {
     /// Trains to the end of the run. After each epoch the weights, the plots and the checkpoint are written.
     ///
     /// # Errors
-    /// When the loss is no finite number (the last checkpoint is kept), data cannot be read, or the disk refuses.
+    /// When the loss is no finite number (the last checkpoint is kept), data cannot be read, the disk refuses, or the checkpoint
+    /// cannot be of these pictures.
     pub fn run(&mut self, train: &Loader, val: Option<&Loader>, progress: &mut dyn Progress) -> Result<Outcome> {
         self.same_pictures(train, val)?;
         let epochs = self.config.train.epochs;
         let length = Length { steps_per_epoch: train.batches() as u64, epochs };
+        let most = Length { epochs: self.state.epoch, ..length }.steps();
+        if self.state.step > most {
+            let reason =
+                format!("its state makes no sense: {} steps where {} epochs have at most {most}", self.state.step, self.state.epoch);
+            return Err(Error::file(&self.folder.file(CHECKPOINT), reason));
+        }
         let mut stopped_early = self.has_no_patience_left();
         while self.state.epoch < epochs && !stopped_early {
             progress.epoch_begins(self.state.epoch + 1, epochs, train.pictures());

@@ -267,6 +267,54 @@ fn a_checkpoint_of_another_run_is_refused() -> Result<()> {
     Ok(())
 }
 
+/// Changes the header of a checkpoint, which is JSON, and leaves its tensors.
+fn tamper(path: &Path, change: impl FnOnce(&str) -> String) {
+    let whole = fs::read(path).expect("read");
+    let (length, rest) = whole.split_at(8);
+    let length = u64::from_le_bytes(length.try_into().expect("eight bytes")) as usize;
+    let header = change(std::str::from_utf8(&rest[..length]).expect("JSON").trim_end());
+    fs::write(path, [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &rest[length..]].concat()).expect("written");
+}
+
+#[test]
+fn a_checkpoint_with_an_impossible_state_is_refused() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    train(folder.path(), config(), 1, &mut ())?;
+    let path = folder.path().join("checkpoint.safetensors");
+    let whole = fs::read(&path).expect("read");
+    // Four epochs of five steps; the quotes of the state stand escaped in the header.
+    let most = u64::MAX;
+    for (from, to, word) in [
+        (r#"\"epoch\":4,"#, format!(r#"\"epoch\":{most},"#), "of 4 epochs are done"),
+        (r#"\"step\":20,"#, format!(r#"\"step\":{most},"#), "steps"),
+        (r#"\"step\":20,"#, r#"\"step\":0,"#.to_owned(), "4 epochs with 0 steps"),
+        (r#"\"optimizer_steps\":20,"#, format!(r#"\"optimizer_steps\":{most},"#), "of the optimiser"),
+        (r#"\"ema_updates\":20,"#, format!(r#"\"ema_updates\":{most},"#), "of the averages"),
+        (r#""dtype":"F32""#, r#""dtype":"I32""#.to_owned(), "is I32, this run has it as F32"),
+    ] {
+        fs::write(&path, &whole).expect("written");
+        tamper(&path, |header| {
+            assert!(header.contains(from), "{from} is not in {header}");
+            header.replace(from, &to)
+        });
+        let error = train(folder.path(), config(), 1, &mut ()).expect_err(&to).to_string();
+        assert!(error.contains("checkpoint.safetensors") && error.contains(word), "{error}");
+    }
+    // All counters agree, but these pictures cannot give so many steps.
+    fs::write(&path, &whole).expect("written");
+    tamper(&path, |header| {
+        ["step", "optimizer_steps", "ema_updates"]
+            .iter()
+            .fold(header.to_owned(), |header, key| header.replace(&format!(r#"\"{key}\":20,"#), &format!(r#"\"{key}\":{most},"#)))
+    });
+    let error = train(folder.path(), config(), 1, &mut ()).expect_err("too many steps").to_string();
+    assert!(error.contains("4 epochs have at most 20"), "{error}");
+
+    fs::write(&path, whole).expect("written");
+    assert_eq!(train(folder.path(), config(), 1, &mut ())?.epochs, 4, "the untouched checkpoint is still good");
+    Ok(())
+}
+
 #[test]
 fn nothing_to_train_and_occupied_folders_are_errors() -> Result<()> {
     let folder = tempfile::tempdir().expect("a folder");
