@@ -6,6 +6,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use cirio_kernels::blocked::{self, Epilogue, Filters, Maps, Method};
 use cirio_kernels::{Conv2d, Conv2dShape, Linear, Lrn, LrnShape, MaxPool2d, Pool2dShape, Scratch, ShapeError, relu, relu_backward};
 
 fn main() -> Result<(), ShapeError> {
@@ -42,7 +43,22 @@ fn main() -> Result<(), ShapeError> {
     bench.max_pool("alexnet pool", 8, pool(64, 55, 3, 2))?;
     bench.lrn("alexnet norm", 8, LrnShape { c: 64, pixels: 55 * 55, size: 5, alpha: 1e-4, beta: 0.75, k: 2.0 })?;
     bench.linear("alexnet fc, one image", 1, 9216, 4096)?;
-    bench.linear("alexnet fc, eight images", 8, 9216, 4096)
+    bench.linear("alexnet fc, eight images", 8, 9216, 4096)?;
+
+    for (c_in, c_out, side) in [(64, 64, 224), (64, 128, 112), (128, 128, 112), (256, 256, 56), (512, 512, 28), (512, 512, 14), (512, 512, 7)] {
+        bench.blocked(1, conv([c_in, c_out], side, 3, 1))?;
+    }
+    for (c_in, c_out, side) in [(64, 256, 56), (256, 64, 56), (512, 128, 28), (1024, 256, 14), (256, 1024, 14), (2048, 512, 7)] {
+        bench.blocked(1, conv([c_in, c_out], side, 1, 0))?;
+    }
+    bench.blocked(1, Conv2dShape { stride: [2; 2], ..conv([3, 64], 224, 7, 3) })?;
+    bench.blocked(1, Conv2dShape { stride: [4; 2], ..conv([3, 64], 224, 11, 2) })?;
+    bench.blocked(1, conv([64, 192], 27, 5, 2))?;
+    bench.blocked(1, conv([192, 384], 13, 3, 1))?;
+    for (c_in, c_out, side) in [(3, 64, 32), (64, 64, 32), (128, 128, 16), (256, 256, 8), (512, 512, 4), (512, 512, 2)] {
+        bench.blocked(32, conv([c_in, c_out], side, 3, 1))?;
+    }
+    Ok(())
 }
 
 /// A square convolution with stride 1.
@@ -112,6 +128,30 @@ impl Bench {
         }
         self.time(&format!("{name} to weight"), operations, |scratch| plan.backward_weight(n, &x, &dy, black_box(&mut dw), scratch))?;
         self.time(&format!("{name} to bias"), dy.len(), |_| plan.backward_bias(n, &dy, black_box(&mut db)))
+    }
+
+    /// Maps whose channels lie side by side, by each method.
+    fn blocked(&mut self, n: usize, shape: Conv2dShape) -> Result<(), ShapeError> {
+        let [rows, columns] = shape.output();
+        let size = [shape.c_in, shape.h, shape.w];
+        let input = if shape.c_in < 8 { Maps::planar(size)? } else { Maps::blocked(size)? }.with_margin(shape.padding)?;
+        let output = Maps::blocked([shape.c_out, rows, columns])?;
+        let w = values(shape.c_out * shape.c_in / shape.groups * shape.kernel[0] * shape.kernel[1]);
+        let (x, mut y) = (values(n * input.image()), values(n * output.image()));
+        let operations = 2 * n * rows * columns * w.len();
+        let best = blocked::Conv2d::best_method(&shape, n);
+        for method in [Method::Direct, Method::Winograd(2), Method::Winograd(4)] {
+            let Some(plan) = blocked::Conv2d::new(shape, [input, output, output], method)? else { continue };
+            let (mut weights, bias) = (values(plan.packed()), values(plan.packed_bias()));
+            plan.pack(&w, &mut weights)?;
+            let star = if method == best { "*" } else { "" };
+            let name = format!("blocked {n} {}>{} {rows} {method:?}{star}", shape.c_in, shape.c_out);
+            self.time(&name, operations, |scratch| {
+                let filters = Filters { weights: &weights, bias: &bias };
+                plan.forward(n, &x, filters, Epilogue::default(), black_box(&mut y), scratch)
+            })?;
+        }
+        Ok(())
     }
 
     fn linear(&mut self, name: &str, n: usize, inputs: usize, outputs: usize) -> Result<(), ShapeError> {

@@ -53,12 +53,24 @@ pub enum ShapeError {
         /// The shape that the slice should have.
         shape: Vec<usize>,
     },
+    /// Maps of another size.
+    #[error("maps of {} given, {} expected", by(given), by(expected))]
+    Maps {
+        /// C, H, W that were given.
+        given: [usize; 3],
+        /// C, H, W that were expected.
+        expected: [usize; 3],
+    },
     /// A product of sizes that no slice can have.
     #[error("the shape {shape:?} has more values than this machine can address")]
     TooLarge {
         /// The sizes.
         shape: Vec<usize>,
     },
+}
+
+fn by([c, h, w]: &[usize; 3]) -> String {
+    format!("{c}×{h}×{w}")
 }
 
 /// The number of values in a volume of this shape.

@@ -27,6 +27,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod activation;
+pub mod blocked;
 mod columns;
 pub mod conv;
 mod error;

@@ -156,6 +156,16 @@ impl<'a> Parts<'a> {
         // SAFETY: the range lies inside the slice, which is borrowed mutably for 'a; the caller keeps parts apart.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
+
+    /// One part, to be read. The range is checked.
+    ///
+    /// # Safety
+    /// While it is in use, no [`part`](Self::part) that overlaps it is.
+    pub(crate) unsafe fn read(&self, range: Range<usize>) -> &[f32] {
+        assert!(range.start <= range.end && range.end <= self.length, "part {range:?} of {}", self.length);
+        // SAFETY: the range lies inside the slice, which is borrowed for 'a; the caller keeps writers away.
+        unsafe { std::slice::from_raw_parts(self.start.add(range.start), range.len()) }
+    }
 }
 
 #[cfg(test)]

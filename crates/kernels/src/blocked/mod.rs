@@ -1,0 +1,181 @@
+//! Networks on maps whose channels lie side by side, as many as a vector has floats: the layout of inference.
+//!
+//! Weights are packed once, and a convolution may do with its result what follows it (add a shortcut, ReLU) while it is in
+//! registers. Maps carry a margin of zeros, so that no convolution has to look where its input ends.
+
+mod direct;
+mod maps;
+mod tile;
+mod winograd;
+
+use direct::Direct;
+pub use maps::Maps;
+use winograd::Winograd;
+
+use crate::conv::Conv2dShape;
+use crate::error::{ShapeError, expect};
+use crate::parallel::Scratch;
+
+/// What a convolution does with its result.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Epilogue<'a> {
+    /// Maps that are added, with their layout: a residual block's shortcut.
+    pub add: Option<(&'a Maps, &'a [f32])>,
+    /// max(y, 0), the last step.
+    pub relu: bool,
+}
+
+/// Packed weights and biases.
+#[derive(Clone, Copy, Debug)]
+pub struct Filters<'a> {
+    /// As [`Conv2d::pack`] lays them out.
+    pub weights: &'a [f32],
+    /// As [`Conv2d::pack_bias`] lays them out.
+    pub bias: &'a [f32],
+}
+
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// Vectors of filters are summed over the taps.
+    Direct,
+    /// Lavin & Gray's algorithm F(M×M, 3×3) with tiles of M = 2 or 4 pixels a side.
+    Winograd(usize),
+}
+
+/// A convolution between maps in given layouts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conv2d {
+    shape: Conv2dShape,
+    input: Maps,
+    output: Maps,
+    added: Maps,
+    algorithm: Algorithm,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Algorithm {
+    Direct(Direct),
+    Winograd(Winograd),
+}
+
+impl Conv2d {
+    /// The plan for a shape, maps in these layouts, and a method. `added` is the layout of maps that may be added.
+    ///
+    /// None where the method cannot do it: the input's margin is less than the padding, groups cut through channels that lie
+    /// side by side, the output's channels do not lie side by side; and for Winograd's way a kernel other than 3×3, a stride, a dilation, groups,
+    /// or channels of the input that do not lie side by side.
+    ///
+    /// # Errors
+    /// When the shape cannot be, or the maps have other sizes than it.
+    pub fn new(shape: Conv2dShape, [input, output, added]: [Maps; 3], method: Method) -> Result<Option<Self>, ShapeError> {
+        shape.check()?;
+        let [rows, columns] = shape.output();
+        let (into, out) = ([shape.c_in, shape.h, shape.w], [shape.c_out, rows, columns]);
+        for (maps, expected) in [(input, into), (output, out), (added, out)] {
+            if maps.size() != expected {
+                return Err(ShapeError::Maps { given: maps.size(), expected });
+            }
+        }
+        let algorithm = match method {
+            Method::Direct => Direct::new(shape, input, output, added).map(Algorithm::Direct),
+            Method::Winograd(side) => Winograd::new(shape, side, input, output).map(Algorithm::Winograd),
+        };
+        Ok(algorithm.map(|algorithm| Self { shape, input, output, added, algorithm }))
+    }
+
+    /// The method that is likely the fastest for n images, if the channels of the input lie side by side.
+    pub fn best_method(shape: &Conv2dShape, n: usize) -> Method {
+        if !Winograd::applies(shape) || shape.c_in < crate::simd::lanes() {
+            return Method::Direct;
+        }
+        let cost = |method: &Method| seconds(shape, n.max(1), *method);
+        let methods = [Method::Direct, Method::Winograd(2), Method::Winograd(4)];
+        methods.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(Method::Direct)
+    }
+
+    /// Floats of the packed weights.
+    pub fn packed(&self) -> usize {
+        match &self.algorithm {
+            Algorithm::Direct(direct) => direct.packed(),
+            Algorithm::Winograd(winograd) => winograd.packed(),
+        }
+    }
+
+    /// Floats of the packed bias.
+    pub fn packed_bias(&self) -> usize {
+        self.output.groups() * self.output.together()
+    }
+
+    /// Packs weights (filters, C / groups, kernel rows, kernel columns) into `packed`, once for many passes.
+    ///
+    /// # Errors
+    /// When a slice has another length.
+    pub fn pack(&self, w: &[f32], packed: &mut [f32]) -> Result<(), ShapeError> {
+        let Conv2dShape { c_in, c_out, kernel, groups, .. } = self.shape;
+        let (channels, area) = (c_in / groups, kernel[0] * kernel[1]);
+        expect("w", w, &[c_out, channels, kernel[0], kernel[1]])?;
+        expect("the packed weights", packed, &[self.packed()])?;
+        self.pack_by(|filter, channel, place| w[(filter * channels + channel) * area + place], packed);
+        Ok(())
+    }
+
+    /// Packs weights that a function gives for a filter, a channel of its group, and a place in the kernel.
+    pub(crate) fn pack_by(&self, weight: impl Fn(usize, usize, usize) -> f32 + Sync, packed: &mut [f32]) {
+        match &self.algorithm {
+            Algorithm::Direct(direct) => direct.pack(weight, packed),
+            Algorithm::Winograd(winograd) => winograd.pack(weight, packed),
+        }
+    }
+
+    /// y from x: convolution, then the epilogue. Margins of y are not touched.
+    ///
+    /// # Errors
+    /// When a slice has another length, or what is added another layout.
+    pub fn forward(
+        &self,
+        n: usize,
+        x: &[f32],
+        filters: Filters,
+        epilogue: Epilogue,
+        y: &mut [f32],
+        scratch: &mut Scratch,
+    ) -> Result<(), ShapeError> {
+        expect("x", x, &[n, self.input.image()])?;
+        expect("the packed weights", filters.weights, &[self.packed()])?;
+        expect("the packed bias", filters.bias, &[self.packed_bias()])?;
+        expect("y", y, &[n, self.output.image()])?;
+        if let Some((maps, values)) = epilogue.add {
+            if *maps != self.added {
+                return Err(ShapeError::Maps { given: maps.size(), expected: self.added.size() });
+            }
+            expect("what is added", values, &[n, maps.image()])?;
+        }
+        match &self.algorithm {
+            Algorithm::Direct(direct) => direct.forward(n, x, filters, epilogue, y),
+            Algorithm::Winograd(winograd) => winograd.forward(n, x, filters, epilogue, y, scratch),
+        }
+        Ok(())
+    }
+}
+
+/// A rough model of what a method costs: operations, the weights' way from memory, and the transforms' way through the caches.
+fn seconds(shape: &Conv2dShape, n: usize, method: Method) -> f64 {
+    const OPERATIONS: f64 = 4e11;
+    const MEMORY: f64 = 2e10;
+    const CACHE: f64 = 6e10;
+    let [rows, columns] = shape.output();
+    let (c_in, c_out) = (shape.c_in as f64, shape.c_out as f64);
+    match method {
+        Method::Direct => {
+            let taps = (shape.kernel[0] * shape.kernel[1]) as f64;
+            2.0 * taps * c_in * c_out * (n * rows * columns) as f64 / OPERATIONS + 4.0 * taps * c_in * c_out / MEMORY
+        }
+        Method::Winograd(side) => {
+            let places = ((side + 2) * (side + 2)) as f64;
+            let tiles = (n * rows.div_ceil(side) * columns.div_ceil(side)) as f64;
+            let transforms = 8.0 * places * tiles * (c_in + c_out);
+            2.0 * places * tiles * c_in * c_out / OPERATIONS + 4.0 * places * c_in * c_out / MEMORY + transforms / CACHE
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The innermost loop of all convolutions: rows of values times columns of vectors, summed in registers.
+#![allow(unsafe_code)] // it reads without checks
+
+use pulp::Simd;
+
+/// Vectors of filters that are computed together at most: what leaves room for the sums of several pixels in the registers.
+pub(crate) const fn most_vectors(lanes: usize) -> usize {
+    if lanes == 8 { 2 } else { 4 } // AVX2 has 16 registers, AVX-512 and NEON have 32
+}
+
+/// Writes `$body` down for each of the numbers that are less than `$count`. A loop would do the same, but the compiler does not
+/// unroll it as far as is needed to keep all sums in registers.
+macro_rules! each {
+    ($index:ident in [$($number:literal)*], less than $count:ident: $body:block) => {
+        $(if $number < $count { const $index: usize = $number; $body })*
+    };
+}
+
+/// sums[p][f] += Σ over the taps k of rows[p][taps[k]] · w[k·step + f·gap ..], for P rows of values and F vectors.
+///
+/// # Safety
+/// P is at most 8, F at most 4. `rows[p] + tap` is readable for each row and tap, and a vector at `w + k·step + f·gap` for each tap's index k and each f.
+#[inline(always)]
+pub(crate) unsafe fn accumulate<S: Simd, const P: usize, const F: usize>(
+    simd: S,
+    rows: [*const f32; P],
+    taps: &[u32],
+    mut w: *const f32,
+    [step, gap]: [usize; 2],
+    mut sums: [[S::f32s; F]; P],
+) -> [[S::f32s; F]; P] {
+    for &tap in taps {
+        let tap = tap as usize;
+        let mut weights = [simd.splat_f32s(0.0); F];
+        each!(VECTOR in [0 1 2 3], less than F: {
+            // SAFETY: the caller promises that this is readable; a vector of floats is plain data of that many floats.
+            weights[VECTOR] = unsafe { w.add(VECTOR * gap).cast::<S::f32s>().read_unaligned() };
+        });
+        each!(ROW in [0 1 2 3 4 5 6 7], less than P: {
+            // SAFETY: as above.
+            let value = simd.splat_f32s(unsafe { *rows[ROW].add(tap) });
+            each!(VECTOR in [0 1 2 3], less than F: {
+                sums[ROW][VECTOR] = simd.mul_add_e_f32s(value, weights[VECTOR], sums[ROW][VECTOR]);
+            });
+        });
+        w = w.wrapping_add(step);
+    }
+    sums
+}
+
+/// Calls `$plan.$tiles::<S, pixels, half of them, vectors>($arguments)` for a number of vectors that is known only now. The
+/// numbers of pixels are such that their sums, the vectors and one value fit into the registers.
+macro_rules! for_vectors {
+    ($vectors:expr, $plan:ident.$tiles:ident::<$simd:ty>($($argument:expr),*)) => {
+        match $vectors {
+            1 => $plan.$tiles::<$simd, 8, 4, 1>($($argument),*),
+            2 if <$simd>::F32_LANES == 8 => $plan.$tiles::<$simd, 6, 3, 2>($($argument),*),
+            2 => $plan.$tiles::<$simd, 8, 4, 2>($($argument),*),
+            3 => $plan.$tiles::<$simd, 8, 4, 3>($($argument),*),
+            _ => $plan.$tiles::<$simd, 6, 3, 4>($($argument),*),
+        }
+    };
+}
+pub(crate) use for_vectors;

@@ -1,0 +1,428 @@
+//! Convolution with 3×3 filters and stride 1 by fewer multiplications (Lavin & Gray, "Fast algorithms for convolutional neural
+//! networks", 2016; the minimal filtering algorithms of Winograd 1980).
+//!
+//! A tile of M×M outputs needs a patch of A×A inputs, A = M + 2. Patches and filters are transformed, multiplied place by place -
+//! for each of the A² places a product of matrices (tiles × channels) · (channels × filters) - and the sums are transformed back:
+//! A² multiplications for M² outputs where the plain way takes 9·M². Rounding errors grow with M; M is 2 or 4 here.
+#![allow(unsafe_code)] // the innermost loops read without checks; threads write parts of one output
+
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::direct::{Block, blocks};
+use super::maps::Maps;
+use super::tile::{accumulate, for_vectors};
+use super::{Epilogue, Filters};
+use crate::conv::Conv2dShape;
+use crate::parallel::{Parts, Scratch, for_each_task, lane_len, piece, split, threads_for};
+use crate::simd;
+
+/// Channels that are summed before the next tiles are: their weights stay in the first cache.
+const CHANNELS: usize = 128;
+
+/// Tiles that are transformed together, when there are some such runs of them: the second cache holds them.
+const TILES: usize = 96;
+
+/// Runs of tiles that are enough for each thread to have its own.
+const RUNS: usize = 4;
+
+/// Side of the largest patch.
+const LARGEST: usize = 6;
+
+/// The plan for one shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Winograd {
+    shape: Conv2dShape,
+    input: Maps,
+    output: Maps,
+    /// M, the side of a tile of the output.
+    side: usize,
+    /// Rows and columns of tiles.
+    tiles: [usize; 2],
+    blocks: Vec<Block>,
+    /// The places of the channels of a transformed patch: 0, 1, …
+    channels: Vec<u32>,
+}
+
+impl Winograd {
+    /// With tiles of `side` = 2 or 4 pixels a side. None where it does not apply: see [`Self::applies`].
+    pub(super) fn new(shape: Conv2dShape, side: usize, input: Maps, output: Maps) -> Option<Self> {
+        let lanes = simd::lanes();
+        let margin = input.margin();
+        let fits = margin[0] >= shape.padding[0] && margin[1] >= shape.padding[1];
+        if !Self::applies(&shape) || !fits || input.together() != lanes || output.together() != lanes || ![2, 4].contains(&side) {
+            return None;
+        }
+        let tiles = shape.output().map(|pixels| pixels.div_ceil(side));
+        let channels = (0..shape.c_in as u32).collect();
+        Some(Self { shape, input, output, side, tiles, blocks: blocks(&shape), channels })
+    }
+
+    /// Filters of 3×3, stride 1, no dilation, one group.
+    pub(super) fn applies(shape: &Conv2dShape) -> bool {
+        let Conv2dShape { kernel, stride, dilation, groups, c_in, .. } = *shape;
+        kernel == [3; 2] && stride == [1; 2] && dilation == [1; 2] && groups == 1 && u32::try_from(c_in).is_ok()
+    }
+
+    /// A², the places of a patch.
+    pub(super) fn places(&self) -> usize {
+        (self.side + 2) * (self.side + 2)
+    }
+
+    /// Filters, rounded up to whole vectors.
+    fn filters(&self) -> usize {
+        self.shape.c_out.next_multiple_of(simd::lanes())
+    }
+
+    /// Input channels, rounded up to whole vectors.
+    fn wide(&self) -> usize {
+        self.input.groups() * self.input.together()
+    }
+
+    /// Floats of the packed weights.
+    pub(super) fn packed(&self) -> usize {
+        self.places() * self.shape.c_in * self.filters()
+    }
+
+    /// Transforms the filters and lays them out place by place, block by block, channel by channel, the weights of a block's
+    /// filters beside one another. `weight` gives that of a filter, a channel, and a place in the 3×3 kernel.
+    pub(super) fn pack(&self, weight: impl Fn(usize, usize, usize) -> f32 + Sync, packed: &mut [f32]) {
+        let (lanes, c_in, filters) = (simd::lanes(), self.shape.c_in, self.filters());
+        let parts = Parts::new(packed);
+        let one = |task: usize| {
+            let (block, channel) = (&self.blocks[task / c_in], task % c_in);
+            let wide = block.vectors * lanes;
+            let start = block.first * lanes * c_in + channel * wide;
+            let mut transformed = [0.0; LARGEST * LARGEST];
+            for index in 0..wide {
+                let filter = block.first * lanes + index;
+                if filter < self.shape.c_out {
+                    transform_filter(self.side, |place| weight(filter, channel, place), &mut transformed);
+                } else {
+                    transformed.fill(0.0);
+                }
+                for (place, &value) in transformed[..self.places()].iter().enumerate() {
+                    let at = place * c_in * filters + start + index;
+                    // SAFETY: this float belongs to this block and channel.
+                    let to = unsafe { parts.part(at..at + 1) };
+                    to[0] = value;
+                }
+            }
+        };
+        let tasks = self.blocks.len() * c_in;
+        if threads_for(tasks, 64 * self.packed()) == 1 {
+            (0..tasks).for_each(one);
+        } else {
+            (0..tasks).into_par_iter().for_each(one);
+        }
+    }
+
+    /// The output of n images; lengths and layouts have been checked.
+    pub(super) fn forward(&self, n: usize, x: &[f32], filters: Filters, epilogue: Epilogue, y: &mut [f32], scratch: &mut Scratch) {
+        let total = n * self.tiles[0] * self.tiles[1];
+        if total == 0 {
+            return;
+        }
+        let apart = total >= RUNS * TILES;
+        let run = total.div_ceil(total.div_ceil(if apart { TILES } else { 2 * TILES }));
+        let runs = total.div_ceil(run);
+        let lengths = [self.places() * run * self.wide(), self.places() * run * self.filters()];
+        let lane = lane_len(&lengths);
+        let threads = threads_for(runs, (2 * self.places() * self.shape.c_in).saturating_mul(total * self.filters()));
+        let [lanes] = scratch.buffers([if apart { threads * lane } else { lane }]);
+        let y = Parts::new(y);
+        let whole = |index: usize, lane: &mut [f32], spread: bool| {
+            let [patches, sums] = split(lane, lengths);
+            let tiles = piece(index, run, total);
+            let (patches, sums) = (Parts::new(patches), Parts::new(sums));
+            let stage = Stage { plan: self, x, filters, epilogue, y: &y, first: tiles.start, run, patches: &patches, sums: &sums };
+            each(tiles.len(), spread, |tile| stage.tiles(tile..tile + 1, tiles.len(), Step::Input));
+            each(self.places() * self.blocks.len(), spread, |task| stage.tiles(task..task + 1, tiles.len(), Step::Product));
+            each(tiles.len(), spread, |tile| stage.tiles(tile..tile + 1, tiles.len(), Step::Output));
+        };
+        if apart {
+            for_each_task(runs, lanes, lane, |index, lane| whole(index, lane, false));
+        } else {
+            let spread = threads_for(self.places(), (2 * self.places() * self.shape.c_in).saturating_mul(total * self.filters())) > 1;
+            (0..runs).for_each(|index| whole(index, lanes, spread));
+        }
+    }
+}
+
+/// Runs `work` for each number, on several threads if it is `spread`.
+fn each(count: usize, spread: bool, work: impl Fn(usize) + Sync + Send) {
+    if spread {
+        (0..count).into_par_iter().for_each(work);
+    } else {
+        (0..count).for_each(work);
+    }
+}
+
+/// What is done with some tiles.
+#[derive(Clone, Copy)]
+enum Step {
+    Input,
+    Product,
+    Output,
+}
+
+/// A run of tiles between two transforms.
+struct Stage<'a> {
+    plan: &'a Winograd,
+    x: &'a [f32],
+    filters: Filters<'a>,
+    epilogue: Epilogue<'a>,
+    y: &'a Parts<'a>,
+    /// The first tile, counted over all images.
+    first: usize,
+    /// Tiles of a run.
+    run: usize,
+    /// (places, tiles, channels).
+    patches: &'a Parts<'a>,
+    /// (places, tiles, filters).
+    sums: &'a Parts<'a>,
+}
+
+impl Stage<'_> {
+    /// One step for some of its tasks.
+    fn tiles(&self, tasks: Range<usize>, tiles: usize, step: Step) {
+        struct Work<'a>(&'a Stage<'a>, Range<usize>, usize, Step);
+        impl WithSimd for Work<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, simd: S) {
+                let Self(stage, tasks, tiles, step) = self;
+                for task in tasks {
+                    match (step, stage.plan.side) {
+                        (Step::Input, 2) => stage.input::<S, 2, 4>(simd, task),
+                        (Step::Input, _) => stage.input::<S, 4, 6>(simd, task),
+                        (Step::Product, _) => stage.product(simd, task, tiles),
+                        (Step::Output, 2) => stage.output::<S, 2, 4>(simd, task),
+                        (Step::Output, _) => stage.output::<S, 4, 6>(simd, task),
+                    }
+                }
+            }
+        }
+        Arch::new().dispatch(Work(self, tasks, tiles, step));
+    }
+
+    /// The image, and the first row and column of the output, of a tile of the run.
+    fn place(&self, tile: usize) -> (usize, [usize; 2]) {
+        let [rows, columns] = self.plan.tiles;
+        let tile = self.first + tile;
+        let (image, tile) = (tile / (rows * columns), tile % (rows * columns));
+        (image, [tile / columns * self.plan.side, tile % columns * self.plan.side])
+    }
+
+    /// Transforms a tile's patch, all channels.
+    #[inline(always)]
+    fn input<S: Simd, const M: usize, const A: usize>(&self, simd: S, tile: usize) {
+        let (lanes, plan) = (S::F32_LANES, self.plan);
+        let (image, [row, column]) = self.place(tile);
+        let [_, height, width] = plan.input.size();
+        let [above, left] = plan.input.margin();
+        // The patch in the coordinates of the maps with their margin.
+        let (top, start) = (row + above - plan.shape.padding[0], column + left - plan.shape.padding[1]);
+        let there = [(height + 2 * above).saturating_sub(top).min(A), (width + 2 * left).saturating_sub(start).min(A)];
+        for group in 0..plan.input.groups() {
+            let x = &self.x[image * plan.input.image() + group * plan.input.group()..][..plan.input.group()];
+            let read = |i: usize, j: usize| S::as_simd_f32s(&x[(top + i) * plan.input.row() + (start + j) * lanes..][..lanes]).0[0];
+            let mut patch = [[simd.splat_f32s(0.0); A]; A];
+            for j in 0..A {
+                let column: [S::f32s; A] = if there == [A; 2] {
+                    std::array::from_fn(|i| read(i, j))
+                } else {
+                    std::array::from_fn(|i| if i < there[0] && j < there[1] { read(i, j) } else { simd.splat_f32s(0.0) })
+                };
+                let column = transform_input::<S, A>(simd, column);
+                for i in 0..A {
+                    patch[i][j] = column[i];
+                }
+            }
+            for (i, row) in patch.into_iter().enumerate() {
+                for (j, value) in transform_input::<S, A>(simd, row).into_iter().enumerate() {
+                    let at = ((i * A + j) * self.run + tile) * plan.wide() + group * lanes;
+                    // SAFETY: this vector belongs to this tile.
+                    let to = unsafe { self.patches.part(at..at + lanes) };
+                    S::as_mut_simd_f32s(to).0[0] = value;
+                }
+            }
+        }
+    }
+
+    /// The product of one place's matrices, for a block of filters and all tiles.
+    #[inline(always)]
+    fn product<S: Simd>(&self, simd: S, task: usize, tiles: usize) {
+        let blocks = &self.plan.blocks;
+        let (place, block) = (task / blocks.len(), &blocks[task % blocks.len()]);
+        for_vectors!(block.vectors, self.rows::<S>(simd, place, block, tiles));
+    }
+
+    #[inline(always)]
+    fn rows<S: Simd, const P: usize, const H: usize, const F: usize>(&self, simd: S, place: usize, block: &Block, tiles: usize) {
+        let (plan, c_in) = (self.plan, self.plan.shape.c_in);
+        let start = place * c_in * plan.filters() + block.first * S::F32_LANES * c_in;
+        let weights = &self.filters.weights[start..][..c_in * F * S::F32_LANES];
+        for (index, channels) in plan.channels.chunks(CHANNELS).enumerate() {
+            let weights = &weights[index * CHANNELS * F * S::F32_LANES..];
+            let mut tile = 0;
+            while tile + P <= tiles {
+                self.some::<S, P, F>(simd, place, block, tile, channels, weights);
+                tile += P;
+            }
+            while tile + H <= tiles {
+                self.some::<S, H, F>(simd, place, block, tile, channels, weights);
+                tile += H;
+            }
+            while tile < tiles {
+                self.some::<S, 1, F>(simd, place, block, tile, channels, weights);
+                tile += 1;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn some<S: Simd, const P: usize, const F: usize>(
+        &self,
+        simd: S,
+        place: usize,
+        block: &Block,
+        tile: usize,
+        channels: &[u32],
+        weights: &[f32],
+    ) {
+        let (lanes, plan) = (S::F32_LANES, self.plan);
+        let at = |p: usize| (place * self.run + tile + p) * plan.filters() + block.first * lanes;
+        // SAFETY: the sums of this place and these filters belong to this task, which has one of them at a time.
+        let sums_of = |p: usize| unsafe { self.sums.part(at(p)..at(p) + F * lanes) };
+        let start = (place * self.run + tile) * plan.wide();
+        // SAFETY: nobody writes patches in this step.
+        let patches = unsafe { self.patches.read(start..start + P * plan.wide()) };
+        let mut sums = [[simd.splat_f32s(0.0); F]; P];
+        if channels[0] != 0 {
+            for (p, sums) in sums.iter_mut().enumerate() {
+                sums.copy_from_slice(&S::as_simd_f32s(sums_of(p)).0[..F]);
+            }
+        }
+        assert!(weights.len() >= channels.len() * F * lanes && block.vectors == F, "a block has all its weights");
+        // SAFETY: a row of `patches` holds all channels; the line above checks the weights.
+        unsafe {
+            let rows = std::array::from_fn(|p| patches.as_ptr().add(p * plan.wide()));
+            sums = accumulate(simd, rows, channels, weights.as_ptr(), [F * lanes, lanes], sums);
+        }
+        for (p, sums) in sums.iter().enumerate() {
+            S::as_mut_simd_f32s(sums_of(p)).0[..F].copy_from_slice(sums);
+        }
+    }
+
+    /// Transforms a tile's sums back, all filters, and writes what lies inside the output.
+    #[inline(always)]
+    fn output<S: Simd, const M: usize, const A: usize>(&self, simd: S, tile: usize) {
+        let (lanes, plan) = (S::F32_LANES, self.plan);
+        let (image, [row, column]) = self.place(tile);
+        let [height, width] = plan.shape.output();
+        let zero = simd.splat_f32s(0.0);
+        for group in 0..plan.output.groups() {
+            // SAFETY: nobody writes sums in this step.
+            let sum = |place: usize| unsafe {
+                let at = (place * self.run + tile) * plan.filters() + group * lanes;
+                S::as_simd_f32s(self.sums.read(at..at + lanes)).0[0]
+            };
+            let mut half = [[zero; A]; M];
+            for j in 0..A {
+                let column = transform_output::<S, M, A>(simd, std::array::from_fn(|i| sum(i * A + j)));
+                for i in 0..M {
+                    half[i][j] = column[i];
+                }
+            }
+            let bias = S::as_simd_f32s(&self.filters.bias[group * lanes..][..lanes]).0[0];
+            for (i, half) in half.into_iter().enumerate().take(height - row) {
+                let outputs = transform_output::<S, M, A>(simd, half);
+                for (j, &value) in outputs.iter().enumerate().take(width - column) {
+                    let place = |maps: &Maps| {
+                        let pixel = (row + i) * maps.row() + (column + j) * lanes;
+                        image * maps.image() + group * maps.group() + maps.origin([0; 2]) + pixel
+                    };
+                    let mut value = simd.add_f32s(value, bias);
+                    if let Some((maps, added)) = self.epilogue.add {
+                        value = simd.add_f32s(value, S::as_simd_f32s(&added[place(maps)..][..lanes]).0[0]);
+                    }
+                    if self.epilogue.relu {
+                        value = simd.max_f32s(zero, value); // the order in which NaN stays NaN
+                    }
+                    let at = place(&plan.output);
+                    // SAFETY: the pixels of a tile belong to it alone.
+                    let to = unsafe { self.y.part(at..at + lanes) };
+                    S::as_mut_simd_f32s(to).0[0] = value;
+                }
+            }
+        }
+    }
+}
+
+/// Bᵀd, along one side of a patch; the points are 0, ±1 (and ±2 where A = 6) and infinity.
+#[inline(always)]
+fn transform_input<S: Simd, const A: usize>(simd: S, d: [S::f32s; A]) -> [S::f32s; A] {
+    let (add, sub) = (|a, b| simd.add_f32s(a, b), |a, b| simd.sub_f32s(a, b));
+    let times = |factor: f32, a, b| simd.mul_add_e_f32s(simd.splat_f32s(factor), a, b);
+    let mut out = d;
+    if A == 4 {
+        out[0] = sub(d[0], d[2]);
+        out[1] = add(d[1], d[2]);
+        out[2] = sub(d[2], d[1]);
+        out[3] = sub(d[1], d[3]);
+    } else {
+        let (even, odd) = (times(-4.0, d[2], d[4]), times(-4.0, d[1], d[3]));
+        let (second, first) = (sub(d[4], d[2]), sub(d[3], d[1]));
+        out[0] = times(4.0, d[0], times(-5.0, d[2], d[4]));
+        out[1] = add(even, odd);
+        out[2] = sub(even, odd);
+        out[3] = times(2.0, first, second);
+        out[4] = times(-2.0, first, second);
+        out[5] = times(4.0, d[1], times(-5.0, d[3], d[5]));
+    }
+    out
+}
+
+/// Aᵀm, along one side of a tile.
+#[inline(always)]
+fn transform_output<S: Simd, const M: usize, const A: usize>(simd: S, m: [S::f32s; A]) -> [S::f32s; M] {
+    let (add, sub) = (|a, b| simd.add_f32s(a, b), |a, b| simd.sub_f32s(a, b));
+    let times = |factor: f32, a, b| simd.mul_add_e_f32s(simd.splat_f32s(factor), a, b);
+    let mut out = [m[0]; M];
+    let (sum, difference) = (add(m[1], m[2]), sub(m[1], m[2]));
+    if M == 2 {
+        out[0] = add(m[0], sum);
+        out[1] = sub(difference, m[3]);
+    } else {
+        let (far, apart) = (add(m[3], m[4]), sub(m[3], m[4]));
+        out[0] = add(add(m[0], sum), far);
+        out[1] = times(2.0, apart, difference);
+        out[2] = times(4.0, far, sum);
+        out[3] = add(times(8.0, apart, difference), m[5]);
+    }
+    out
+}
+
+/// G·g·Gᵀ of a 3×3 filter.
+fn transform_filter(side: usize, weight: impl Fn(usize) -> f32, out: &mut [f32; LARGEST * LARGEST]) {
+    const G2: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
+    const G4: [[f64; 3]; 6] = [
+        [1.0 / 4.0, 0.0, 0.0],
+        [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+        [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+        [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+        [0.0, 0.0, 1.0],
+    ];
+    let rows: &[[f64; 3]] = if side == 2 { &G2 } else { &G4 };
+    let filter: [f64; 9] = std::array::from_fn(|place| weight(place).into());
+    for (i, down) in rows.iter().enumerate() {
+        for (j, across) in rows.iter().enumerate() {
+            let row = |r: usize| (0..3).map(|s| filter[3 * r + s] * across[s]).sum::<f64>();
+            out[i * rows.len() + j] = (0..3).map(|r| down[r] * row(r)).sum::<f64>() as f32;
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Convolution of maps whose channels lie side by side, against the plain loops.
+
+mod common;
+
+use cirio_kernels::blocked::{Conv2d, Epilogue, Filters, Maps, Method};
+use cirio_kernels::{Conv2dShape, Scratch, ShapeError, reference};
+use common::{assert_close, double, random, same_on_any_threads, unwritten};
+use proptest::prelude::*;
+
+/// A case: a shape, the number of images, and layouts.
+#[derive(Clone, Debug)]
+struct Case {
+    shape: Conv2dShape,
+    n: usize,
+    /// Whether the input is one channel after the other.
+    planar: bool,
+    /// What the margins of input, output and shortcut are larger than needed.
+    margins: [usize; 3],
+    /// The shortcut, ReLU, and the bias.
+    parts: [bool; 3],
+    seed: u64,
+}
+
+impl Case {
+    fn layouts(&self) -> Result<[Maps; 3], ShapeError> {
+        let Conv2dShape { c_in, c_out, h, w, padding, .. } = self.shape;
+        let [rows, columns] = self.shape.output();
+        let size = [c_in, h, w];
+        let input = if self.planar { Maps::planar(size)? } else { Maps::blocked(size)? };
+        let input = input.with_margin(padding.map(|side| side + self.margins[0]))?;
+        let output = Maps::blocked([c_out, rows, columns])?;
+        Ok([input, output.with_margin([self.margins[1]; 2])?, output.with_margin([0, self.margins[2]])?])
+    }
+
+    /// The output (N, filters, rows, columns), or nothing where the method cannot do it.
+    fn run(&self, method: Method, scratch: &mut Scratch) -> Result<Option<Vec<f32>>, ShapeError> {
+        let (n, layouts) = (self.n, self.layouts()?);
+        let Some(conv) = Conv2d::new(self.shape, layouts, method)? else { return Ok(None) };
+        let [input, output, added] = layouts;
+        let values = self.values();
+        let (mut x, mut shortcut) = (unwritten(n * input.image()), unwritten(n * added.image()));
+        Maps::planar(input.size())?.copy(n, &values.x, &input, &mut x)?;
+        let plain = Maps::planar(output.size())?;
+        plain.copy(n, &values.shortcut, &added, &mut shortcut)?;
+        let (mut weights, mut bias) = (unwritten(conv.packed()), vec![0.0; conv.packed_bias()]);
+        conv.pack(&values.w, &mut weights)?;
+        if self.parts[2] {
+            bias[..values.bias.len()].copy_from_slice(&values.bias);
+        }
+        let mut y = vec![0.0; n * output.image()];
+        let epilogue = Epilogue { add: self.parts[0].then_some((&added, shortcut.as_slice())), relu: self.parts[1] };
+        conv.forward(n, &x, Filters { weights: &weights, bias: &bias }, epilogue, &mut y, scratch)?;
+        let mut result = unwritten(n * plain.image());
+        output.copy(n, &y, &plain, &mut result)?;
+        let mut again = unwritten(y.len());
+        plain.copy(n, &result, &output, &mut again)?;
+        assert_eq!(y, again, "margins and channels that do not exist stay 0");
+        Ok(Some(result))
+    }
+
+    fn values(&self) -> Values {
+        let Conv2dShape { c_in, c_out, h, w, kernel, groups, .. } = self.shape;
+        let [rows, columns] = self.shape.output();
+        Values {
+            x: random(self.seed, self.n * c_in * h * w),
+            w: random(self.seed + 1, c_out * c_in / groups * kernel[0] * kernel[1]),
+            bias: random(self.seed + 2, c_out),
+            shortcut: random(self.seed + 3, self.n * c_out * rows * columns),
+        }
+    }
+
+    fn exact(&self) -> Vec<f64> {
+        let Values { x, w, bias, shortcut } = self.values();
+        let bias = self.parts[2].then(|| double(&bias));
+        let mut y = reference::conv2d(&self.shape, self.n, &double(&x), &double(&w), bias.as_deref());
+        for (y, shortcut) in y.iter_mut().zip(double(&shortcut)) {
+            *y += if self.parts[0] { shortcut } else { 0.0 };
+            *y = if self.parts[1] { y.max(0.0) } else { *y };
+        }
+        y
+    }
+
+    fn taps(&self) -> usize {
+        let Conv2dShape { c_in, kernel, groups, .. } = self.shape;
+        c_in / groups * kernel[0] * kernel[1]
+    }
+}
+
+struct Values {
+    x: Vec<f32>,
+    w: Vec<f32>,
+    bias: Vec<f32>,
+    shortcut: Vec<f32>,
+}
+
+fn cases(kernels: impl Strategy<Value = [usize; 2]>, strides: impl Strategy<Value = [usize; 2]>) -> impl Strategy<Value = Case> {
+    let sizes = (1usize..40, 1usize..150, 1usize..15, 1usize..15, 1usize..4);
+    let rest = (any::<bool>(), prop::array::uniform3(0usize..2), prop::array::uniform3(any::<bool>()), any::<u64>());
+    let window = (kernels, strides, prop::array::uniform2(0usize..3), prop::array::uniform2(1usize..3));
+    (sizes, window, rest).prop_filter_map("a window that fits", |((c_in, c_out, h, w, n), (kernel, stride, padding, dilation), rest)| {
+        let dilation = if kernel == [3, 3] { [1; 2] } else { dilation };
+        let shape = Conv2dShape { c_in, c_out, h, w, kernel, stride, padding, dilation, groups: 1 };
+        let (planar, margins, parts, seed) = rest;
+        shape.check().ok().map(|()| Case { shape, n, planar, margins, parts, seed: seed >> 3 })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn every_window(case in cases(prop::array::uniform2(1usize..5), prop::array::uniform2(1usize..4))) {
+        let y = case.run(Method::Direct, &mut Scratch::new())?.expect("nothing stands against it");
+        assert_close("y", &y, &case.exact(), case.taps());
+    }
+
+    /// Patches and sums of F(4×4) are some times larger than the values, and so are their rounding errors; see `errors_of_winograd`.
+    #[test]
+    fn winograd(case in cases(Just([3, 3]), Just([1, 1])), side in prop::sample::select(vec![2usize, 4])) {
+        let case = Case { planar: false, ..case };
+        let y = case.run(Method::Winograd(side), &mut Scratch::new())?.expect("nothing stands against it");
+        assert_close("y", &y, &case.exact(), 40 * case.taps());
+    }
+}
+
+fn square(c_in: usize, c_out: usize, side: usize, kernel: usize) -> Conv2dShape {
+    let padding = [kernel / 2; 2];
+    Conv2dShape { c_in, c_out, h: side, w: side, kernel: [kernel; 2], stride: [1; 2], padding, dilation: [1; 2], groups: 1 }
+}
+
+fn plain(shape: Conv2dShape, n: usize) -> Case {
+    Case { shape, n, planar: false, margins: [0; 3], parts: [true; 3], seed: 7 }
+}
+
+#[test]
+fn groups_of_whole_vectors_and_only_they() -> Result<(), ShapeError> {
+    let wide = Maps::blocked([1, 1, 1])?.image(); // floats of a vector
+    let case = plain(Conv2dShape { groups: 2, ..square(4 * wide, 6 * wide, 5, 3) }, 2);
+    let y = case.run(Method::Direct, &mut Scratch::new())?.expect("whole vectors");
+    assert_close("y", &y, &case.exact(), case.taps());
+    assert_eq!(case.run(Method::Winograd(2), &mut Scratch::new())?, None);
+    if wide > 1 {
+        assert_eq!(plain(Conv2dShape { groups: 2, ..square(2, 2 * wide, 5, 3) }, 1).run(Method::Direct, &mut Scratch::new())?, None);
+    }
+    Ok(())
+}
+
+/// Larger cases: several slabs, several runs of tiles, all channels of a block of weights.
+#[test]
+fn large_maps() -> Result<(), ShapeError> {
+    for (shape, n) in [(square(20, 70, 60, 3), 2), (square(300, 17, 9, 3), 3), (square(150, 40, 12, 1), 5)] {
+        let case = plain(shape, n);
+        for method in [Method::Direct, Method::Winograd(2), Method::Winograd(4)] {
+            if let Some(y) = case.run(method, &mut Scratch::new())? {
+                assert_close("y", &y, &case.exact(), 40 * case.taps());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The largest error over the largest output, of 256 channels, of each way.
+#[test]
+fn errors_of_winograd() -> Result<(), ShapeError> {
+    let case = Case { parts: [false; 3], ..plain(square(256, 32, 16, 3), 1) };
+    let exact = case.exact();
+    let largest = exact.iter().fold(0.0f64, |largest, y| largest.max(y.abs()));
+    for (method, bound) in [(Method::Direct, 4e-6), (Method::Winograd(2), 4e-6), (Method::Winograd(4), 1e-5)] {
+        let y = case.run(method, &mut Scratch::new())?.expect("it applies");
+        let error = exact.iter().zip(&y).fold(0.0f64, |error, (exact, y)| error.max((exact - f64::from(*y)).abs()));
+        assert!(error / largest < bound, "{method:?}: {:e}", error / largest);
+    }
+    Ok(())
+}
+
+#[test]
+fn the_same_bits_on_any_number_of_threads() {
+    for (shape, n) in [(square(20, 70, 60, 3), 2), (square(64, 200, 14, 3), 1), (square(64, 200, 14, 1), 1)] {
+        for method in [Method::Direct, Method::Winograd(2), Method::Winograd(4)] {
+            same_on_any_threads(|| plain(shape, n).run(method, &mut Scratch::new()).ok().flatten().unwrap_or_default());
+        }
+    }
+}
+
+#[test]
+fn no_images_and_wrong_slices() -> Result<(), ShapeError> {
+    let mut case = plain(square(20, 20, 6, 3), 0);
+    for method in [Method::Direct, Method::Winograd(2), Method::Winograd(4)] {
+        assert_eq!(case.run(method, &mut Scratch::new())?, Some(Vec::new()));
+    }
+    case.n = 1;
+    let layouts = case.layouts()?;
+    let conv = Conv2d::new(case.shape, layouts, Method::Direct)?.expect("it applies");
+    let (weights, bias) = (vec![0.0; conv.packed()], vec![0.0; conv.packed_bias()]);
+    let filters = Filters { weights: &weights, bias: &bias };
+    let mut y = vec![0.0; layouts[1].image()];
+    let error = conv.forward(1, &[0.0; 3], filters, Epilogue::default(), &mut y, &mut Scratch::new()).unwrap_err();
+    assert!(error.to_string().starts_with("x holds 3 values"), "{error}");
+    let other = layouts[2].with_margin([5; 2])?;
+    let epilogue = Epilogue { add: Some((&other, &y.clone())), relu: false };
+    assert!(conv.forward(1, &vec![0.0; layouts[0].image()], filters, epilogue, &mut y, &mut Scratch::new()).is_err());
+    assert_eq!(Conv2d::new(case.shape, [layouts[0].with_margin([0; 2])?, layouts[1], layouts[2]], Method::Direct)?, None);
+    assert!(Conv2d::new(case.shape, [layouts[1]; 3], Method::Direct).is_ok());
+    assert!(Conv2d::new(square(21, 20, 6, 3), layouts, Method::Direct).is_err());
+    Ok(())
+}
