@@ -16,6 +16,11 @@ pub fn relu(x: &[f32], y: &mut [f32]) -> Result<(), ShapeError> {
     Ok(())
 }
 
+/// max(x, 0) in place of x; NaN stays NaN.
+pub fn relu_in_place(x: &mut [f32]) {
+    vectorised(|| x.iter_mut().for_each(|x| *x = if *x <= 0.0 { 0.0 } else { *x }));
+}
+
 /// dx = dy where x > 0, else 0; the derivative at 0 is 0, as in torch. `x` may be the input or the output of [`relu`].
 ///
 /// # Errors

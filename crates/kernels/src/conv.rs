@@ -99,7 +99,7 @@ impl Conv2dShape {
     }
 
     /// Taps of one filter over all its channels: the values in a row of the weights.
-    pub(crate) fn taps(&self) -> usize {
+    pub fn taps(&self) -> usize {
         self.c_in / self.groups * self.kernel[0] * self.kernel[1]
     }
 

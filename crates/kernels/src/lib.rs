@@ -39,7 +39,7 @@ pub mod pool;
 pub mod reference;
 mod simd;
 
-pub use activation::{relu, relu_backward};
+pub use activation::{relu, relu_backward, relu_in_place};
 pub use conv::{Conv2d, Conv2dShape};
 pub use error::ShapeError;
 pub use linear::Linear;

@@ -97,20 +97,23 @@ impl Pool2dShape {
         [self.h * self.w, rows * columns]
     }
 
+    /// What the window at a place covers of the input along an axis, and its length with the padding.
+    pub(crate) fn span(&self, place: usize, axis: usize) -> (Range<usize>, usize) {
+        let (input, padding) = ([self.h, self.w][axis], self.padding[axis]);
+        let start = place * self.stride[axis]; // counted from the padding's edge
+        let end = (start + self.kernel[axis]).min(input + 2 * padding);
+        let inside = start.saturating_sub(padding)..end.saturating_sub(padding).min(input);
+        (inside, end - start)
+    }
+
     /// The windows of one channel, row by row.
     fn windows(&self) -> impl Iterator<Item = Window> {
-        let &Self { h, w, kernel, stride, padding, .. } = self;
+        let shape = *self;
         let [rows, columns] = self.output();
-        let span = move |place: usize, axis: usize, input: usize| {
-            let start = place * stride[axis]; // counted from the padding's edge
-            let end = (start + kernel[axis]).min(input + 2 * padding[axis]);
-            let inside = start.saturating_sub(padding[axis])..end.saturating_sub(padding[axis]).min(input);
-            (inside, end - start)
-        };
         (0..rows).flat_map(move |row| {
-            let (rows, tall) = span(row, 0, h);
+            let (rows, tall) = shape.span(row, 0);
             (0..columns).map(move |column| {
-                let (columns, wide) = span(column, 1, w);
+                let (columns, wide) = shape.span(column, 1);
                 Window { rows: [rows.start, rows.end], columns: [columns.start, columns.end], padded: tall * wide }
             })
         })

@@ -2,8 +2,8 @@
 
 mod common;
 
-use cirio_kernels::blocked::{Conv2d, Epilogue, Filters, Maps, Method};
-use cirio_kernels::{Conv2dShape, Scratch, ShapeError, reference};
+use cirio_kernels::blocked::{Conv2d, Epilogue, Filters, Maps, Method, Pool};
+use cirio_kernels::{Conv2dShape, CountPadding, Pool2dShape, Scratch, ShapeError, reference};
 use common::{assert_close, double, random, same_on_any_threads, unwritten};
 use proptest::prelude::*;
 
@@ -202,5 +202,69 @@ fn no_images_and_wrong_slices() -> Result<(), ShapeError> {
     assert_eq!(Conv2d::new(case.shape, [layouts[0].with_margin([0; 2])?, layouts[1], layouts[2]], Method::Direct)?, None);
     assert!(Conv2d::new(case.shape, [layouts[1]; 3], Method::Direct).is_ok());
     assert!(Conv2d::new(square(21, 20, 6, 3), layouts, Method::Direct).is_err());
+    Ok(())
+}
+
+fn pooled(shape: Pool2dShape, n: usize, pool: impl Fn([Maps; 2]) -> Result<Pool, ShapeError>, x: &[f32]) -> Result<Vec<f32>, ShapeError> {
+    let [rows, columns] = shape.output();
+    let input = Maps::blocked([shape.c, shape.h, shape.w])?.with_margin([1, 0])?;
+    let output = Maps::blocked([shape.c, rows, columns])?.with_margin([0, 2])?;
+    let (mut inside, mut y) = (unwritten(n * input.image()), unwritten(n * output.image()));
+    Maps::planar(input.size())?.copy(n, x, &input, &mut inside)?;
+    pool([input, output])?.forward(n, &inside, &mut y)?;
+    output.clear_margin(n, &mut y)?;
+    assert!(y.iter().all(|value| !value.is_nan()), "all is written");
+    let plain = Maps::planar(output.size())?;
+    let mut result = unwritten(n * plain.image());
+    output.copy(n, &y, &plain, &mut result)?;
+    Ok(result)
+}
+
+proptest! {
+    #[test]
+    fn pools(
+        (c, h, w, n) in (1usize..40, 1usize..12, 1usize..12, 0usize..3),
+        (kernel, stride) in (prop::array::uniform2(1usize..4), prop::array::uniform2(1usize..4)),
+        padding in prop::array::uniform2(0usize..2),
+        (ceil_mode, include, seed) in (any::<bool>(), any::<bool>(), 0u64..1000),
+    ) {
+        let shape = Pool2dShape { c, h, w, kernel, stride, padding, ceil_mode };
+        prop_assume!(shape.check().is_ok());
+        let x = random(seed, n * c * h * w);
+        let plain = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect::<Vec<f32>>();
+        let (largest, _) = (reference::max_pool2d(&shape, n, &double(&x)), ());
+        prop_assert_eq!(pooled(shape, n, |layouts| Pool::max(shape, layouts), &x)?, plain(largest));
+        let count = if include { CountPadding::Include } else { CountPadding::Exclude };
+        let means = pooled(shape, n, |layouts| Pool::mean(shape, count, layouts), &x)?;
+        assert_close("means", &means, &reference::avg_pool2d(&shape, count, n, &double(&x)), kernel[0] * kernel[1]);
+    }
+}
+
+#[test]
+fn adaptive_means_by_hand() -> Result<(), ShapeError> {
+    // Five rows to two: rows 0 … 2 and 2 … 4.
+    let (input, output) = (Maps::blocked([1, 5, 1])?, Maps::blocked([1, 2, 1])?);
+    let (plain, small) = (Maps::planar([1, 5, 1])?, Maps::planar([1, 2, 1])?);
+    let (mut x, mut y, mut result) = (unwritten(input.image()), unwritten(output.image()), [0.0; 2]);
+    plain.copy(1, &[1.0, 2.0, 6.0, 8.0, 10.0], &input, &mut x)?;
+    Pool::adaptive_mean([input, output])?.forward(1, &x, &mut y)?;
+    output.copy(1, &y, &small, &mut result)?;
+    assert_eq!(result, [3.0, 8.0]);
+    assert!(Pool::adaptive_mean([input, Maps::blocked([2, 2, 1])?]).is_err() && Pool::adaptive_mean([plain, small]).is_err());
+    Ok(())
+}
+
+#[test]
+fn a_pool_keeps_nan() -> Result<(), ShapeError> {
+    let shape = Pool2dShape { c: 1, h: 1, w: 3, kernel: [1, 3], stride: [1; 2], padding: [0; 2], ceil_mode: false };
+    let (input, output) = (Maps::blocked([1, 1, 3])?, Maps::blocked([1, 1, 1])?);
+    for place in 0..3 {
+        let mut values = [1.0, 2.0, 3.0];
+        values[place] = f32::NAN;
+        let (mut x, mut y) = (unwritten(input.image()), unwritten(output.image()));
+        Maps::planar([1, 1, 3])?.copy(1, &values, &input, &mut x)?;
+        Pool::max(shape, [input, output])?.forward(1, &x, &mut y)?;
+        assert!(y[0].is_nan(), "at {place}");
+    }
     Ok(())
 }

@@ -30,6 +30,7 @@
 pub mod device;
 mod error;
 pub mod files;
+mod inference;
 pub mod init;
 pub mod layer;
 mod layers;
@@ -45,6 +46,7 @@ mod volume;
 mod weights;
 
 pub use error::{Error, Result};
+pub use inference::{Inference, InferenceConfig};
 pub use layers::{Layers, Sequence};
 pub use parameter::{Parameter, ParameterKind};
 pub use stack::{DropoutState, Pass, Stack};

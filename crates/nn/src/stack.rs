@@ -1,6 +1,7 @@
 //! A network: the list of layers with its weights.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use candle_core::{ModuleT, Result, Tensor};
@@ -9,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::layer::Forward;
-use crate::{Error, Layers, Parameter, ParameterKind, Sequence, Volume};
+use crate::{Error, Inference, InferenceConfig, Layers, Parameter, ParameterKind, Sequence, Volume};
 
 /// What one forward pass carries along.
 pub struct Pass<'a> {
@@ -23,6 +24,11 @@ pub struct Pass<'a> {
 impl<'a> Pass<'a> {
     fn new(dropout: Option<&'a DropoutSource>, taps: &[&'a str]) -> Self {
         Self { dropout, taps: RefCell::new(taps.iter().map(|&name| (name, None)).collect()), prefix: RefCell::default() }
+    }
+
+    /// A pass in evaluation, of which no layer's output is kept.
+    pub(crate) fn evaluation() -> Self {
+        Self::new(None, &[])
     }
 
     /// Whether this is a pass in training.
@@ -74,7 +80,7 @@ impl DropoutSource {
 /// (candle gives every `Module` a `forward_t` that ignores `train`, so a network with dropout or batch norm cannot be both.)
 pub struct Stack {
     names: Vec<String>,
-    layers: Vec<Box<dyn Forward>>,
+    layers: Vec<Arc<dyn Forward>>,
     input: Volume,
     dropout: DropoutSource,
 }
@@ -91,7 +97,7 @@ impl Stack {
         let mut volume = *input;
         let mut stack = Self { names: Vec::new(), layers: Vec::new(), input: *input, dropout: DropoutSource::default() };
         for (name, layer) in sequence.iter() {
-            stack.layers.push(layer.build(&volume, weights.pp(name))?);
+            stack.layers.push(Arc::from(layer.build(&volume, weights.pp(name))?));
             stack.names.push(name.to_owned());
             volume = layer.output(&volume).map_err(candle_core::Error::msg)?;
         }
@@ -126,6 +132,14 @@ impl Stack {
         pass.taps.into_inner().into_iter().map(|(name, found)| found.ok_or_else(|| unknown(name))).collect()
     }
 
+    /// The network for evaluation alone: batch norms folded, ReLU and shortcuts fused, weights packed; see [`Inference`].
+    ///
+    /// # Errors
+    /// When a batch norm's tensors cannot be read.
+    pub fn for_inference(self) -> crate::Result<Inference> {
+        Inference::new(self, &InferenceConfig::default())
+    }
+
     /// All tensors with their full names, in the order of the list.
     pub fn parameters(&self) -> Vec<Parameter> {
         let of_layer = |(depth, layer): (usize, &dyn Forward)| -> Vec<Parameter> {
@@ -136,7 +150,7 @@ impl Stack {
                 .map(|(leaf, tensor, kind)| Parameter { name: name(leaf), tensor: tensor.clone(), kind, depth })
                 .collect()
         };
-        self.layers.iter().map(Box::as_ref).enumerate().flat_map(of_layer).collect()
+        self.layers.iter().map(Arc::as_ref).enumerate().flat_map(of_layer).collect()
     }
 
     /// Where the generators of dropout stand.
@@ -148,6 +162,16 @@ impl Stack {
     pub fn set_dropout_state(&self, state: DropoutState) {
         self.dropout.seed.store(state.seed, Ordering::Relaxed);
         self.dropout.drawn.store(state.drawn, Ordering::Relaxed);
+    }
+
+    /// Names and layers, in order.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = (&str, &Arc<dyn Forward>)> {
+        self.names.iter().map(String::as_str).zip(&self.layers)
+    }
+
+    /// C of the images.
+    pub(crate) fn channels(&self) -> usize {
+        self.input.channels()
     }
 
     pub(crate) fn tensors(&self) -> impl Iterator<Item = (String, &Tensor, ParameterKind)> {

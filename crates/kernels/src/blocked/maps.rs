@@ -92,6 +92,29 @@ impl Maps {
         (self.margin[0] - before[0]) * self.row() + (self.margin[1] - before[1]) * self.together
     }
 
+    /// Fills the margins of n images with zeros.
+    ///
+    /// # Errors
+    /// When the slice has another length.
+    pub fn clear_margin(&self, n: usize, values: &mut [f32]) -> Result<(), ShapeError> {
+        expect("the maps", values, &[n, self.image()])?;
+        if self.margin == [0; 2] {
+            return Ok(());
+        }
+        let side = self.margin[1] * self.together;
+        for group in values.chunks_exact_mut(self.group()) {
+            let (above, rest) = group.split_at_mut(self.margin[0] * self.row());
+            let (rows, below) = rest.split_at_mut(self.height * self.row());
+            above.fill(0.0);
+            below.fill(0.0);
+            for row in rows.chunks_exact_mut(self.row()) {
+                row[..side].fill(0.0);
+                row[side + self.width * self.together..].fill(0.0);
+            }
+        }
+        Ok(())
+    }
+
     /// The same maps in another layout: `from` (n images of this layout) to `to` (n images of that one).
     ///
     /// # Errors

@@ -5,11 +5,13 @@
 
 mod direct;
 mod maps;
+mod pool;
 mod tile;
 mod winograd;
 
 use direct::Direct;
 pub use maps::Maps;
+pub use pool::Pool;
 use winograd::Winograd;
 
 use crate::conv::Conv2dShape;
@@ -115,17 +117,20 @@ impl Conv2d {
         let Conv2dShape { c_in, c_out, kernel, groups, .. } = self.shape;
         let (channels, area) = (c_in / groups, kernel[0] * kernel[1]);
         expect("w", w, &[c_out, channels, kernel[0], kernel[1]])?;
-        expect("the packed weights", packed, &[self.packed()])?;
-        self.pack_by(|filter, channel, place| w[(filter * channels + channel) * area + place], packed);
-        Ok(())
+        self.pack_with(|filter, channel, place| w[(filter * channels + channel) * area + place], packed)
     }
 
-    /// Packs weights that a function gives for a filter, a channel of its group, and a place in the kernel.
-    pub(crate) fn pack_by(&self, weight: impl Fn(usize, usize, usize) -> f32 + Sync, packed: &mut [f32]) {
+    /// Packs weights that a function gives for a filter, a channel of its group, and a place in the kernel, row by row.
+    ///
+    /// # Errors
+    /// When the slice has another length.
+    pub fn pack_with(&self, weight: impl Fn(usize, usize, usize) -> f32 + Sync, packed: &mut [f32]) -> Result<(), ShapeError> {
+        expect("the packed weights", packed, &[self.packed()])?;
         match &self.algorithm {
             Algorithm::Direct(direct) => direct.pack(weight, packed),
             Algorithm::Winograd(winograd) => winograd.pack(weight, packed),
         }
+        Ok(())
     }
 
     /// y from x: convolution, then the epilogue. Margins of y are not touched.

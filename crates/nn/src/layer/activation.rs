@@ -3,7 +3,7 @@
 use candle_core::{D, Result};
 use candle_nn::VarBuilder;
 
-use super::{Forward, Layer, Pure, Shaped};
+use super::{Forward, Layer, Pure, Shaped, Step};
 use crate::{Volume, ops};
 
 /// max(x, 0).
@@ -32,7 +32,7 @@ impl Layer for Relu {
     }
 
     fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
-        Ok(Box::new(Pure(ops::relu)))
+        Ok(Box::new(Pure(Step::Relu, ops::relu)))
     }
 }
 
@@ -46,7 +46,7 @@ impl Layer for Tanh {
     }
 
     fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
-        Ok(Box::new(Pure(candle_core::Tensor::tanh)))
+        Ok(Box::new(Pure(Step::Other, candle_core::Tensor::tanh)))
     }
 }
 
@@ -60,7 +60,7 @@ impl Layer for ScaledTanh {
     }
 
     fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
-        Ok(Box::new(Pure(ops::scaled_tanh)))
+        Ok(Box::new(Pure(Step::Other, ops::scaled_tanh)))
     }
 }
 
@@ -75,6 +75,6 @@ impl Layer for Softmax {
 
     fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
         // candle's fused `softmax_last_dim` has no gradient.
-        Ok(Box::new(Pure(|x: &_| candle_nn::ops::softmax(x, D::Minus1))))
+        Ok(Box::new(Pure(Step::Other, |x: &_| candle_nn::ops::softmax(x, D::Minus1))))
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::{Cost, Forward, Layer, Reach, Shaped, Sliding, by, unless};
+use super::{Cost, Forward, Layer, Reach, Shaped, Sliding, Step, by, unless};
 use crate::init::Init;
 use crate::ops::{self, Conv2dConfig};
 use crate::size::Window;
@@ -136,6 +136,10 @@ impl Forward for Filters {
         let weight = [("weight".to_owned(), &self.weight, ParameterKind::Weight)];
         let bias = self.bias.iter().map(|bias| ("bias".to_owned(), bias, ParameterKind::Bias));
         weight.into_iter().chain(bias).collect()
+    }
+
+    fn step(&self) -> Step<'_> {
+        Step::Conv { weight: &self.weight, bias: self.bias.as_ref(), config: self.config.clone() }
     }
 }
 

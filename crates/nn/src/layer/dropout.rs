@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::{Forward, Layer, Shaped};
+use super::{Forward, Layer, Shaped, Step};
 use crate::stack::Pass;
 use crate::{Volume, ops};
 
@@ -34,5 +34,9 @@ impl Forward for Dropout {
             Some(mut generator) => ops::dropout(input, self.0, &mut generator),
             None => Ok(input.clone()),
         }
+    }
+
+    fn step(&self) -> Step<'_> {
+        Step::Nothing
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::Result;
 use candle_nn::VarBuilder;
 
-use super::{Forward, Layer, Pure, Shaped};
+use super::{Forward, Layer, Pure, Shaped, Step};
 use crate::Volume;
 
 /// (N, C, H, W) to (N, C·H·W), channel by channel, row by row.
@@ -20,6 +20,6 @@ impl Layer for Flatten {
     }
 
     fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
-        Ok(Box::new(Pure(|x: &candle_core::Tensor| x.flatten_from(1))))
+        Ok(Box::new(Pure(Step::Flatten, |x: &candle_core::Tensor| x.flatten_from(1))))
     }
 }

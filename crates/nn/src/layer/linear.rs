@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::{Cost, Forward, Layer, Reach, Shaped};
+use super::{Cost, Forward, Layer, Reach, Shaped, Step};
 use crate::init::Init;
 use crate::ops;
 use crate::stack::Pass;
@@ -72,5 +72,9 @@ impl Forward for Matrix {
         let weight = [("weight".to_owned(), &self.weight, ParameterKind::Weight)];
         let bias = self.bias.iter().map(|bias| ("bias".to_owned(), bias, ParameterKind::Bias));
         weight.into_iter().chain(bias).collect()
+    }
+
+    fn step(&self) -> Step<'_> {
+        Step::Linear { weight: &self.weight, bias: self.bias.as_ref() }
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::Result;
 use candle_nn::VarBuilder;
 
-use super::{Forward, Layer, Pure, Shaped};
+use super::{Forward, Layer, Pure, Shaped, Step};
 use crate::Volume;
 use crate::ops::{self, LrnConfig};
 
@@ -22,6 +22,6 @@ impl Layer for Lrn {
 
     fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
         let config = self.0.clone();
-        Ok(Box::new(Pure(move |x: &_| ops::lrn(x, &config))))
+        Ok(Box::new(Pure(Step::Other, move |x: &_| ops::lrn(x, &config))))
     }
 }

@@ -31,7 +31,8 @@ pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d, avg_pool, max_pool};
 pub use residual::{Residual, residual};
 pub use upsample::{Upsample, UpsampleMode};
 
-use crate::stack::Pass;
+use crate::ops::{Conv2dConfig, CountPadding, Pool2dConfig};
+use crate::stack::{Pass, Stack};
 use crate::{ParameterKind, Volume};
 
 /// What a layer costs for one image.
@@ -106,14 +107,67 @@ pub trait Forward: Send + Sync {
     fn tensors(&self) -> Vec<(String, &Tensor, ParameterKind)> {
         Vec::new()
     }
+
+    /// What it computes in evaluation, if that is one of the things that the inference form knows how to fuse or to pack.
+    fn step(&self) -> Step<'_> {
+        Step::Other
+    }
+}
+
+/// What a layer computes in evaluation, see [`Stack::for_inference`].
+#[derive(Clone)]
+pub enum Step<'a> {
+    /// See [`ops::conv2d`](crate::ops::conv2d).
+    Conv {
+        /// (filters, C / groups, rows, columns).
+        weight: &'a Tensor,
+        /// (filters).
+        bias: Option<&'a Tensor>,
+        /// How the filters slide.
+        config: Conv2dConfig,
+    },
+    /// See [`ops::linear`](crate::ops::linear).
+    Linear {
+        /// (outputs, inputs).
+        weight: &'a Tensor,
+        /// (outputs).
+        bias: Option<&'a Tensor>,
+    },
+    /// See [`ops::batch_norm`](crate::ops::batch_norm): weight, bias, mean and variance of the channels, and eps.
+    Norm([&'a Tensor; 4], f64),
+    /// max(x, 0).
+    Relu,
+    /// See [`ops::max_pool2d`](crate::ops::max_pool2d).
+    MaxPool(Pool2dConfig),
+    /// See [`ops::avg_pool2d`](crate::ops::avg_pool2d).
+    AvgPool(Pool2dConfig, CountPadding),
+    /// See [`ops::adaptive_avg_pool2d`](crate::ops::adaptive_avg_pool2d).
+    AdaptiveAvgPool([usize; 2]),
+    /// (N, C, H, W) to (N, C·H·W).
+    Flatten,
+    /// The input, as it is.
+    Nothing,
+    /// The sum of two stacks.
+    Residual {
+        /// What learns the difference.
+        body: &'a Stack,
+        /// What brings the input to the body's shape.
+        shortcut: &'a Stack,
+    },
+    /// Something else: the layer's own [`Forward::forward`] is run.
+    Other,
 }
 
 /// A layer without weights and without a state: a function on tensors.
-pub(crate) struct Pure<F>(pub F);
+pub(crate) struct Pure<F>(pub Step<'static>, pub F);
 
 impl<F: Fn(&Tensor) -> Result<Tensor> + Send + Sync> Forward for Pure<F> {
     fn forward(&self, input: &Tensor, _pass: &Pass) -> Result<Tensor> {
-        (self.0)(input)
+        (self.1)(input)
+    }
+
+    fn step(&self) -> Step<'_> {
+        self.0.clone()
     }
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor, Var};
 use candle_nn::VarBuilder;
 
-use super::{Cost, Forward, Layer, Shaped};
+use super::{Cost, Forward, Layer, Shaped, Step};
 use crate::stack::Pass;
 use crate::{ParameterKind, Volume, ops};
 
@@ -111,6 +111,10 @@ impl Forward for Normalise {
             Var::from_tensor(batches)?.set(&(batches.detach() + one)?)?;
         }
         Ok(output)
+    }
+
+    fn step(&self) -> Step<'_> {
+        Step::Norm([&self.weight, &self.bias, &self.running_mean, &self.running_var], self.config.eps)
     }
 
     fn tensors(&self) -> Vec<(String, &Tensor, ParameterKind)> {

@@ -3,7 +3,7 @@
 use candle_core::Result;
 use candle_nn::VarBuilder;
 
-use super::{Cost, Forward, Layer, Pure, Reach, Shaped, Sliding, by, unless};
+use super::{Cost, Forward, Layer, Pure, Reach, Shaped, Sliding, Step, by, unless};
 use crate::Volume;
 use crate::ops::{self, CountPadding, Pool2dConfig};
 
@@ -85,7 +85,7 @@ impl Layer for MaxPool2d {
 
     fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
         let window = self.0.clone();
-        Ok(Box::new(Pure(move |x: &_| ops::max_pool2d(x, &window))))
+        Ok(Box::new(Pure(Step::MaxPool(window.clone()), move |x: &_| ops::max_pool2d(x, &window))))
     }
 }
 
@@ -108,7 +108,7 @@ impl Layer for AvgPool2d {
 
     fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
         let Self { window, count } = self.clone();
-        Ok(Box::new(Pure(move |x: &_| ops::avg_pool2d(x, &window, count))))
+        Ok(Box::new(Pure(Step::AvgPool(window.clone(), count), move |x: &_| ops::avg_pool2d(x, &window, count))))
     }
 }
 
@@ -134,7 +134,7 @@ impl Layer for AdaptiveAvgPool2d {
 
     fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
         let size = self.0;
-        Ok(Box::new(Pure(move |x: &_| ops::adaptive_avg_pool2d(x, size))))
+        Ok(Box::new(Pure(Step::AdaptiveAvgPool(size), move |x: &_| ops::adaptive_avg_pool2d(x, size))))
     }
 }
 

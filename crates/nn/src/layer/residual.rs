@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::{Cost, Forward, Layer, Shaped};
+use super::{Cost, Forward, Layer, Shaped, Step};
 use crate::stack::{Pass, Stack};
 use crate::{ParameterKind, Sequence, Volume};
 
@@ -63,5 +63,9 @@ impl Forward for Block {
 
     fn tensors(&self) -> Vec<(String, &Tensor, ParameterKind)> {
         self.body.tensors().chain(self.shortcut.tensors()).collect()
+    }
+
+    fn step(&self) -> Step<'_> {
+        Step::Residual { body: &self.body, shortcut: &self.shortcut }
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::{Forward, Layer, Pure, Reach, Shaped};
+use super::{Forward, Layer, Pure, Reach, Shaped, Step};
 use crate::Volume;
 use crate::ops::{self, AlignCorners};
 
@@ -48,7 +48,7 @@ impl Layer for Upsample {
 
     fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
         let (factor, mode) = (self.factor, self.mode);
-        Ok(Box::new(Pure(move |x: &Tensor| {
+        Ok(Box::new(Pure(Step::Other, move |x: &Tensor| {
             let (_, _, height, width) = x.dims4()?;
             let size = [height * factor, width * factor];
             match mode {

@@ -25,6 +25,11 @@ pub(super) fn backend(tensor: &Tensor) -> Backend {
     }
 }
 
+/// Whether all of these are computed by the kernels.
+pub(crate) fn has_kernels<'a>(mut tensors: impl Iterator<Item = &'a Tensor>) -> bool {
+    !FORCE_PORTABLE.get() && tensors.all(|tensor| backend(tensor) == Backend::Kernels)
+}
+
 /// Runs `work` with the kernels off: what this thread calls inside is computed as on other devices.
 ///
 /// A backward pass follows the way of its forward pass, wherever it is called.

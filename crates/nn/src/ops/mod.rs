@@ -25,6 +25,7 @@ mod portable;
 mod resize;
 
 pub use activation::{relu, scaled_tanh};
+pub(crate) use backend::has_kernels;
 pub use backend::with_portable;
 pub use cirio_kernels::CountPadding;
 pub use conv::{Conv2dConfig, conv2d};

@@ -1,0 +1,400 @@
+//! Runs a graph on the kernels: a plan for a size of images, and the memory for it.
+
+use candle_core::{Device, Error, Result, Storage, Tensor};
+use cirio_kernels::blocked::{Conv2d, Epilogue, Filters, Maps, Method, Pool};
+use cirio_kernels::{Conv2dShape, Linear, Pool2dShape, Scratch, ShapeError, relu_in_place};
+
+use super::graph::{Conv, Graph, Node, Op, Weights};
+use crate::ops::Pool2dConfig;
+use crate::stack::Pass;
+
+pub(super) struct Engine {
+    graph: Graph,
+    plan: Option<Plan>,
+    scratch: Scratch,
+}
+
+/// Everything that depends on the size of the images.
+struct Plan {
+    /// N, C, H, W.
+    size: [usize; 4],
+    steps: Vec<Plans>,
+    values: Vec<Value>,
+    /// The memory of the values; one serves several that do not live at the same time.
+    slots: Vec<Vec<f32>>,
+}
+
+/// How an operation is computed.
+enum Plans {
+    Conv(Conv2d),
+    PlainConv(cirio_kernels::Conv2d),
+    Linear(Linear),
+    Pool(Pool),
+    Flatten,
+    Add,
+    Layer,
+}
+
+/// Where a value lies, and how.
+#[derive(Clone, Copy)]
+struct Value {
+    layout: Layout,
+    slot: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Layout {
+    Maps(Maps),
+    Vector(usize),
+}
+
+impl Layout {
+    fn len(&self, n: usize) -> usize {
+        n * match self {
+            Self::Maps(maps) => maps.image(),
+            Self::Vector(length) => *length,
+        }
+    }
+
+    /// The layout that a tensor has, and its shape.
+    fn plain(&self, n: usize) -> Result<(Layout, Vec<usize>)> {
+        Ok(match self {
+            Self::Maps(maps) => {
+                let [c, h, w] = maps.size();
+                (Self::Maps(Maps::planar(maps.size()).map_err(Error::wrap)?), vec![n, c, h, w])
+            }
+            Self::Vector(length) => (*self, vec![n, *length]),
+        })
+    }
+
+    fn maps(&self) -> Result<Maps> {
+        match self {
+            Self::Maps(maps) => Ok(*maps),
+            Self::Vector(length) => candle_core::bail!("the input is a vector of {length}, expected maps"),
+        }
+    }
+
+    /// The same values in another layout.
+    fn copy(&self, n: usize, from: &[f32], layout: &Self, to: &mut [f32]) -> Result<()> {
+        match (self, layout) {
+            (Self::Maps(maps), Self::Maps(layout)) => maps.copy(n, from, layout, to).map_err(Error::wrap),
+            _ => {
+                to.copy_from_slice(from);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn new(graph: Graph) -> Self {
+        Self { graph, plan: None, scratch: Scratch::new() }
+    }
+
+    /// The wanted values for images of f32 on the CPU.
+    pub(super) fn forward(&mut self, images: &Tensor, size: [usize; 4]) -> Result<Vec<Tensor>> {
+        if self.plan.as_ref().is_none_or(|plan| plan.size != size) {
+            self.plan = None;
+            self.plan = Some(Planner::new(&mut self.graph, size).plan()?);
+        }
+        let Self { graph, plan: Some(plan), scratch } = self else { return Ok(Vec::new()) };
+        plan.take(images)?;
+        for (index, node) in graph.nodes.iter().enumerate() {
+            plan.step(index, node, scratch).map_err(|error| in_layer(error, &node.name))?;
+        }
+        graph.outputs.iter().map(|&value| plan.tensor(value)).collect()
+    }
+}
+
+fn in_layer(error: Error, name: &str) -> Error {
+    error.context(format!("in layer `{name}`"))
+}
+
+impl Plan {
+    fn n(&self) -> usize {
+        self.size[0]
+    }
+
+    fn slice(&self, value: usize) -> &[f32] {
+        let Value { layout, slot } = self.values[value];
+        &self.slots[slot][..layout.len(self.n())]
+    }
+
+    /// Copies the images to their place.
+    fn take(&mut self, images: &Tensor) -> Result<()> {
+        let (n, Value { layout, slot }) = (self.n(), self.values[0]);
+        let images = images.contiguous()?;
+        let plain = Layout::Maps(Maps::planar([self.size[1], self.size[2], self.size[3]]).map_err(Error::wrap)?);
+        on_slice(&images, |images| plain.copy(n, images, &layout, &mut self.slots[slot][..layout.len(n)]))
+    }
+
+    /// Computes one operation's value.
+    fn step(&mut self, index: usize, node: &Node, scratch: &mut Scratch) -> Result<()> {
+        let Value { layout, slot } = self.values[index + 1];
+        let mut memory = std::mem::take(&mut self.slots[slot]);
+        let y = &mut memory[..layout.len(self.n())];
+        let done = self.compute(index, node, layout, y, scratch);
+        self.slots[slot] = memory;
+        done
+    }
+
+    fn compute(&self, index: usize, node: &Node, layout: Layout, y: &mut [f32], scratch: &mut Scratch) -> Result<()> {
+        let (n, x) = (self.n(), self.slice(node.inputs[0]));
+        let from = self.values[node.inputs[0]].layout;
+        if let Layout::Maps(maps) = layout {
+            maps.clear_margin(n, y).map_err(Error::wrap)?;
+        }
+        match (&self.steps[index], &node.op) {
+            (Plans::Conv(conv), Op::Conv(Conv { weights: Weights::Packed(_, weights), bias, relu, .. })) => {
+                let added = node.inputs.get(1).map(|&added| Ok::<_, Error>((self.values[added].layout.maps()?, self.slice(added))));
+                let added = added.transpose()?;
+                let epilogue = Epilogue { add: added.as_ref().map(|(maps, values)| (maps, *values)), relu: *relu };
+                conv.forward(n, x, Filters { weights, bias }, epilogue, y, scratch).map_err(Error::wrap)
+            }
+            (Plans::PlainConv(conv), Op::Conv(Conv { weights: Weights::Plain(weights), bias, relu, .. })) => {
+                let (plain_x, plain_y) = (from.plain(n)?.0, layout.plain(n)?.0);
+                let (mut input, mut output) = (vec![0.0; plain_x.len(n)], vec![0.0; plain_y.len(n)]);
+                from.copy(n, x, &plain_x, &mut input)?;
+                conv.forward(n, &input, weights, Some(&bias[..conv.shape().c_out]), &mut output, scratch).map_err(Error::wrap)?;
+                if let Some(&added) = node.inputs.get(1) {
+                    let mut values = vec![0.0; output.len()];
+                    self.values[added].layout.copy(n, self.slice(added), &plain_y, &mut values)?;
+                    output.iter_mut().zip(values).for_each(|(y, added)| *y += added);
+                }
+                if *relu {
+                    relu_in_place(&mut output);
+                }
+                plain_y.copy(n, &output, &layout, y)
+            }
+            (Plans::Linear(linear), Op::Linear { weight, bias, relu }) => {
+                let mut run = |bias: Option<&[f32]>, y: &mut [f32]| {
+                    on_slice(weight, |weight| linear.forward(n, x, weight, bias, y, scratch).map_err(Error::wrap))
+                };
+                match bias {
+                    Some(bias) => on_slice(bias, |bias| run(Some(bias), y))?,
+                    None => run(None, y)?,
+                }
+                if *relu {
+                    relu_in_place(y);
+                }
+                Ok(())
+            }
+            (Plans::Pool(pool), _) => pool.forward(n, x, y).map_err(Error::wrap),
+            (Plans::Flatten, _) => from.copy(n, x, &from.plain(n)?.0, y),
+            (Plans::Add, _) => {
+                let sum = (self.tensor(node.inputs[0])? + self.tensor(node.inputs[1])?)?;
+                self.put(&sum, layout, y)
+            }
+            (Plans::Layer, Op::Layer(layer)) => {
+                let result = layer.forward(&self.tensor(node.inputs[0])?, &Pass::evaluation())?;
+                self.put(&result, layout, y)
+            }
+            _ => candle_core::bail!("a plan for another operation"),
+        }
+    }
+
+    /// A tensor's values to the place of a value.
+    fn put(&self, tensor: &Tensor, layout: Layout, y: &mut [f32]) -> Result<()> {
+        let (plain, shape) = layout.plain(self.n())?;
+        if tensor.dims() != shape {
+            candle_core::bail!("it gave the shape {:?}, expected {shape:?}", tensor.dims());
+        }
+        on_slice(&tensor.contiguous()?, |values| plain.copy(self.n(), values, &layout, y))
+    }
+
+    /// A value as a tensor.
+    fn tensor(&self, value: usize) -> Result<Tensor> {
+        let layout = self.values[value].layout;
+        let (plain, shape) = layout.plain(self.n())?;
+        let mut values = vec![0.0; plain.len(self.n())];
+        layout.copy(self.n(), self.slice(value), &plain, &mut values)?;
+        Tensor::from_vec(values, shape, &Device::Cpu)
+    }
+}
+
+/// Calls `work` with the values of a contiguous tensor of f32 on the CPU.
+fn on_slice<T>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match (&*storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(storage), Some((start, end))) => work(&storage.as_slice::<f32>()?[start..end]),
+        _ => candle_core::bail!("a tensor is not contiguous on the CPU"),
+    }
+}
+
+/// Makes a plan, operation by operation.
+struct Planner<'a> {
+    graph: &'a mut Graph,
+    size: [usize; 4],
+    values: Vec<Value>,
+    /// The zeros that each value needs around it.
+    margins: Vec<[usize; 2]>,
+    /// The length of each slot.
+    slots: Vec<usize>,
+    /// Slots that no value is using.
+    free: Vec<usize>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(graph: &'a mut Graph, size: [usize; 4]) -> Self {
+        let mut margins = vec![[0; 2]; graph.nodes.len() + 1];
+        for node in &graph.nodes {
+            if let Op::Conv(conv) = &node.op {
+                let margin = &mut margins[node.inputs[0]];
+                *margin = [0, 1].map(|axis| margin[axis].max(conv.config.padding[axis]));
+            }
+        }
+        Self { graph, size, values: Vec::new(), margins, slots: Vec::new(), free: Vec::new() }
+    }
+
+    fn plan(mut self) -> Result<Plan> {
+        let images = self.images().map_err(Error::wrap)?;
+        self.place(images);
+        let last_uses = self.graph.last_uses();
+        let mut steps = Vec::with_capacity(self.graph.nodes.len());
+        for index in 0..self.graph.nodes.len() {
+            let (step, layout) = self.node(index).map_err(|error| in_layer(error, &self.graph.nodes[index].name))?;
+            self.place(layout);
+            steps.push(step);
+            let mut done: Vec<usize> = self.graph.nodes[index].inputs.iter().copied().filter(|&input| last_uses[input] == index).collect();
+            done.dedup();
+            self.free.extend(done.iter().map(|&value| self.values[value].slot));
+        }
+        let slots = self.slots.iter().map(|&length| vec![0.0; length]).collect();
+        Ok(Plan { size: self.size, steps, values: self.values, slots })
+    }
+
+    /// Gives the next value a place: the smallest free slot that holds it, the largest one, or a new one.
+    fn place(&mut self, layout: Layout) {
+        let length = layout.len(self.size[0]);
+        let fits = |slot: &usize| if self.slots[*slot] >= length { (0, self.slots[*slot]) } else { (1, usize::MAX - self.slots[*slot]) };
+        let best = (0..self.free.len()).min_by_key(|&index| fits(&self.free[index]));
+        let slot = match best {
+            Some(index) => self.free.swap_remove(index),
+            None => {
+                self.slots.push(0);
+                self.slots.len() - 1
+            }
+        };
+        self.slots[slot] = self.slots[slot].max(length);
+        self.values.push(Value { layout, slot });
+    }
+
+    /// Few channels stay apart if convolutions alone take them: side by side they would be mostly zeros.
+    fn images(&self) -> std::result::Result<Layout, ShapeError> {
+        let size = [self.size[1], self.size[2], self.size[3]];
+        let blocked = Maps::blocked(size)?;
+        let takes = |node: &&Node| node.inputs.contains(&0);
+        let conv = |node: &Node| matches!(&node.op, Op::Conv(conv) if conv.config.groups == 1 && node.inputs.get(1) != Some(&0));
+        let planar = Maps::planar(size)?;
+        let alone = planar.image() * 2 <= blocked.image() && self.graph.nodes.iter().filter(takes).all(conv);
+        Ok(Layout::Maps(if alone { planar } else { blocked }.with_margin(self.margins[0])?))
+    }
+
+    /// How the next operation is computed, and the layout of its value.
+    fn node(&mut self, index: usize) -> Result<(Plans, Layout)> {
+        let n = self.size[0];
+        let inputs: Vec<Layout> = self.graph.nodes[index].inputs.iter().map(|&input| self.values[input].layout).collect();
+        let margin = self.margins[index + 1];
+        let blocked = |size: [usize; 3]| Maps::blocked(size).and_then(|maps| maps.with_margin(margin)).map_err(Error::wrap);
+        Ok(match &mut self.graph.nodes[index].op {
+            Op::Conv(conv) => {
+                let input = inputs[0].maps()?;
+                let shape = conv_shape(conv, &input)?;
+                let [rows, columns] = shape.output();
+                let output = blocked([shape.c_out, rows, columns])?;
+                let added = inputs.get(1).map_or(Ok(output), Layout::maps)?;
+                (plan_conv(conv, n, shape, [input, output, added])?, Layout::Maps(output))
+            }
+            Op::Linear { weight, .. } => {
+                let (outputs, expected) = weight.dims2()?;
+                match inputs[0] {
+                    Layout::Vector(length) if length == expected => {}
+                    Layout::Vector(length) => candle_core::bail!("the input has {length} values, the weight takes {expected}"),
+                    Layout::Maps(_) => candle_core::bail!("the input is maps, expected a vector of {expected}"),
+                }
+                (Plans::Linear(Linear::new(expected, outputs).map_err(Error::wrap)?), Layout::Vector(outputs))
+            }
+            Op::MaxPool(window) => {
+                let (shape, layouts) = pool(window, inputs[0].maps()?, blocked)?;
+                (Plans::Pool(Pool::max(shape, layouts).map_err(Error::wrap)?), Layout::Maps(layouts[1]))
+            }
+            Op::AvgPool(window, count) => {
+                let (shape, layouts) = pool(window, inputs[0].maps()?, blocked)?;
+                (Plans::Pool(Pool::mean(shape, *count, layouts).map_err(Error::wrap)?), Layout::Maps(layouts[1]))
+            }
+            Op::AdaptiveAvgPool([rows, columns]) => {
+                let input = inputs[0].maps()?;
+                let output = blocked([input.size()[0], *rows, *columns])?;
+                (Plans::Pool(Pool::adaptive_mean([input, output]).map_err(Error::wrap)?), Layout::Maps(output))
+            }
+            Op::Flatten => (Plans::Flatten, Layout::Vector(inputs[0].plain(1)?.0.len(1))),
+            Op::Add => (Plans::Add, Layout::Maps(blocked(inputs[0].maps()?.size())?)),
+            Op::Layer(layer) => {
+                // Its shape is not known before it has run: it is run once, on zeros.
+                let zeros = Tensor::zeros(inputs[0].plain(n)?.1, candle_core::DType::F32, &Device::Cpu)?;
+                let layout = match *layer.forward(&zeros, &Pass::evaluation())?.dims() {
+                    [_, c, h, w] => Layout::Maps(blocked([c, h, w])?),
+                    [_, length] => Layout::Vector(length),
+                    ref given => candle_core::bail!("it gave the shape {given:?}, expected (N, C, H, W) or (N, K)"),
+                };
+                (Plans::Layer, layout)
+            }
+        })
+    }
+}
+
+fn conv_shape(conv: &Conv, input: &Maps) -> Result<Conv2dShape> {
+    let ([c_out, channels, rows, columns], [c, h, w]) = (conv.shape, input.size());
+    let &crate::ops::Conv2dConfig { stride, padding, dilation, groups } = &conv.config;
+    if channels.checked_mul(groups) != Some(c) {
+        candle_core::bail!("the input has {c} channels, the weight {:?} in {groups} groups takes {}", conv.shape, channels * groups);
+    }
+    let shape = Conv2dShape { c_in: c, c_out, h, w, kernel: [rows, columns], stride, padding, dilation, groups };
+    shape.check().map_err(Error::wrap)?;
+    Ok(shape)
+}
+
+/// The plan of a convolution; packs its weights if that has not been done.
+fn plan_conv(conv: &mut Conv, n: usize, shape: Conv2dShape, layouts: [Maps; 3]) -> Result<Plans> {
+    let method = match &conv.weights {
+        Weights::Packed(method, _) => *method,
+        _ => Conv2d::best_method(&shape, n),
+    };
+    let plan = |method: Method| Conv2d::new(shape, layouts, method).map_err(Error::wrap);
+    let packed = match (&conv.weights, plan(method)?) {
+        (Weights::Plain(_), _) => None,
+        (Weights::Given(..), None) => plan(Method::Direct)?.map(|plan| (Method::Direct, plan)),
+        (_, plan) => plan.map(|plan| (method, plan)),
+    };
+    if let Weights::Given(weight, factors) = &conv.weights {
+        let of_filter = shape.taps();
+        conv.weights = on_slice(weight, |w| match &packed {
+            Some((method, plan)) => {
+                let mut values = vec![0.0; plan.packed()];
+                let area = shape.kernel[0] * shape.kernel[1];
+                let weight = |filter: usize, channel: usize, place: usize| w[filter * of_filter + channel * area + place] * factors[filter];
+                plan.pack_with(weight, &mut values).map_err(Error::wrap)?;
+                Ok(Weights::Packed(*method, values))
+            }
+            None => Ok(Weights::Plain(
+                w.chunks_exact(of_filter).zip(factors).flat_map(|(w, factor)| w.iter().map(move |w| w * factor)).collect(),
+            )),
+        })?;
+        if let Some((_, plan)) = &packed {
+            conv.bias.resize(plan.packed_bias(), 0.0);
+        }
+    }
+    match packed {
+        Some((_, plan)) => Ok(Plans::Conv(plan)),
+        None => Ok(Plans::PlainConv(cirio_kernels::Conv2d::new(shape).map_err(Error::wrap)?)),
+    }
+}
+
+fn pool(window: &Pool2dConfig, input: Maps, blocked: impl Fn([usize; 3]) -> Result<Maps>) -> Result<(Pool2dShape, [Maps; 2])> {
+    let [c, h, w] = input.size();
+    let &Pool2dConfig { kernel, stride, padding, ceil_mode } = window;
+    let shape = Pool2dShape { c, h, w, kernel, stride, padding, ceil_mode };
+    shape.check().map_err(Error::wrap)?;
+    let [rows, columns] = shape.output();
+    Ok((shape, [input, blocked([c, rows, columns])?]))
+}

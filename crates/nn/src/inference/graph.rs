@@ -1,0 +1,222 @@
+//! What a network computes in evaluation, as a list of operations on numbered values; neighbours are fused as they are added.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use candle_core::{DType, Result, Tensor};
+use cirio_kernels::blocked::Method;
+
+use crate::layer::{Forward, Step};
+use crate::ops::{Conv2dConfig, CountPadding, Pool2dConfig};
+use crate::{Error, Stack};
+
+/// The operations in order. Value 0 is the images, value i + 1 is what operation i gives.
+pub(super) struct Graph {
+    pub(super) nodes: Vec<Node>,
+    /// The values that are wanted.
+    pub(super) outputs: Vec<usize>,
+}
+
+/// One operation.
+pub(super) struct Node {
+    /// The name of the last layer in it.
+    pub(super) name: String,
+    pub(super) op: Op,
+    /// The values that it takes.
+    pub(super) inputs: Vec<usize>,
+}
+
+pub(super) enum Op {
+    /// Of its first input; the second one, if any, is added to the result.
+    Conv(Conv),
+    Linear {
+        weight: Tensor,
+        bias: Option<Tensor>,
+        relu: bool,
+    },
+    MaxPool(Pool2dConfig),
+    AvgPool(Pool2dConfig, CountPadding),
+    AdaptiveAvgPool([usize; 2]),
+    Flatten,
+    Add,
+    /// A layer as it is.
+    Layer(Arc<dyn Forward>),
+}
+
+/// A convolution, the batch norm behind it folded into it, and ReLU if it follows.
+pub(super) struct Conv {
+    pub(super) weights: Weights,
+    /// (filters, C / groups, rows, columns).
+    pub(super) shape: [usize; 4],
+    /// (filters).
+    pub(super) bias: Vec<f32>,
+    pub(super) config: Conv2dConfig,
+    pub(super) relu: bool,
+}
+
+/// The weights of a convolution, before and after they are packed.
+pub(super) enum Weights {
+    /// With a factor for each filter.
+    Given(Tensor, Vec<f32>),
+    /// For a method of `cirio_kernels::blocked`.
+    Packed(Method, Vec<f32>),
+    /// As given, times the factors: for convolutions that the packed form cannot do.
+    Plain(Vec<f32>),
+}
+
+impl Graph {
+    /// The operations of a network; `taps` are the layers whose outputs are wanted, or the last one's if there are none.
+    pub(super) fn new(stack: &Stack, taps: &[String]) -> crate::Result<Self> {
+        let mut names = Vec::new();
+        list_names(stack, "", &mut names);
+        let last_of = |tap: &String| {
+            let of_tap = |name: &&String| *name == tap || name.strip_prefix(tap.as_str()).is_some_and(|rest| rest.starts_with('.'));
+            let unknown = || Error::UnknownLayer { name: tap.clone(), known: stack.names().join(", ") };
+            names.iter().rev().find(of_tap).cloned().ok_or_else(unknown)
+        };
+        let wanted = taps.iter().map(last_of).collect::<crate::Result<Vec<String>>>()?;
+        let mut builder = Builder { nodes: Vec::new(), kept: HashSet::new(), found: vec![0; wanted.len()], wanted };
+        let last = builder.stack(stack, "", 0)?;
+        let outputs = if taps.is_empty() { vec![last] } else { builder.found };
+        Ok(Self { nodes: builder.nodes, outputs })
+    }
+
+    /// For each value, the last operation that takes it; the wanted ones are taken after all of them.
+    pub(super) fn last_uses(&self) -> Vec<usize> {
+        let mut last = vec![0; self.nodes.len() + 1];
+        for (index, node) in self.nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|&input| last[input] = index);
+        }
+        self.outputs.iter().for_each(|&output| last[output] = self.nodes.len());
+        last
+    }
+}
+
+/// The names in the order in which a pass meets them: of a block's layers before the block's own.
+fn list_names(stack: &Stack, prefix: &str, names: &mut Vec<String>) {
+    for (name, layer) in stack.layers() {
+        let full = format!("{prefix}{name}");
+        if let Step::Residual { body, shortcut } = layer.step() {
+            let prefix = format!("{full}.");
+            list_names(body, &prefix, names);
+            list_names(shortcut, &prefix, names);
+        }
+        names.push(full);
+    }
+}
+
+struct Builder {
+    nodes: Vec<Node>,
+    /// Values that somebody else takes, too: nothing may be fused into what gives them.
+    kept: HashSet<usize>,
+    wanted: Vec<String>,
+    found: Vec<usize>,
+}
+
+impl Builder {
+    /// Adds the layers of a stack to a value, and gives the last one's.
+    fn stack(&mut self, stack: &Stack, prefix: &str, mut value: usize) -> Result<usize> {
+        for (name, layer) in stack.layers() {
+            let full = format!("{prefix}{name}");
+            value = self.layer(&full, layer, value)?;
+            for (wanted, found) in self.wanted.iter().zip(&mut self.found) {
+                if *wanted == full {
+                    *found = value;
+                    self.kept.insert(value);
+                }
+            }
+        }
+        Ok(value)
+    }
+
+    fn layer(&mut self, name: &str, layer: &Arc<dyn Forward>, value: usize) -> Result<usize> {
+        let op = match layer.step() {
+            Step::Conv { weight, bias, config } => {
+                let (filters, channels, rows, columns) = weight.dims4()?;
+                let bias = bias.map_or(Ok(vec![0.0; filters]), Tensor::to_vec1)?;
+                let weights = Weights::Given(weight.detach().contiguous()?, vec![1.0; filters]);
+                Op::Conv(Conv { weights, shape: [filters, channels, rows, columns], bias, config, relu: false })
+            }
+            Step::Norm(tensors, eps) => match self.open_conv(value) {
+                Some((conv, _)) => {
+                    conv.fold(tensors, eps)?;
+                    return Ok(value);
+                }
+                None => Op::Layer(layer.clone()),
+            },
+            Step::Relu => match self.open(value).map(|node| &mut node.op) {
+                Some(Op::Conv(Conv { relu, .. }) | Op::Linear { relu, .. }) => {
+                    *relu = true;
+                    return Ok(value);
+                }
+                _ => Op::Layer(layer.clone()),
+            },
+            Step::Linear { weight, bias } => Op::Linear {
+                weight: weight.detach().contiguous()?,
+                bias: bias.map(|bias| bias.detach().contiguous()).transpose()?,
+                relu: false,
+            },
+            Step::MaxPool(window) => Op::MaxPool(window),
+            Step::AvgPool(window, count) => Op::AvgPool(window, count),
+            Step::AdaptiveAvgPool(size) => Op::AdaptiveAvgPool(size),
+            Step::Flatten => Op::Flatten,
+            Step::Nothing => return Ok(value),
+            Step::Residual { body, shortcut } => return self.residual(name, body, shortcut, value),
+            Step::Other => Op::Layer(layer.clone()),
+        };
+        Ok(self.push(name, op, vec![value]))
+    }
+
+    /// The shortcut comes first, so that the body's last convolution can add it.
+    fn residual(&mut self, name: &str, body: &Stack, shortcut: &Stack, value: usize) -> Result<usize> {
+        let prefix = format!("{name}.");
+        self.kept.insert(value);
+        let short = self.stack(shortcut, &prefix, value)?;
+        self.kept.insert(short);
+        let long = self.stack(body, &prefix, value)?;
+        match self.open_conv(long) {
+            Some((_, inputs)) => {
+                inputs.push(short);
+                Ok(long)
+            }
+            None => Ok(self.push(name, Op::Add, vec![long, short])),
+        }
+    }
+
+    /// What gives a value, if nothing else takes that.
+    fn open(&mut self, value: usize) -> Option<&mut Node> {
+        let open = value > 0 && !self.kept.contains(&value);
+        open.then(|| &mut self.nodes[value - 1])
+    }
+
+    /// A convolution to which something linear can still be added, and its inputs.
+    fn open_conv(&mut self, value: usize) -> Option<(&mut Conv, &mut Vec<usize>)> {
+        match self.open(value) {
+            Some(Node { op: Op::Conv(conv), inputs, .. }) if !conv.relu && inputs.len() == 1 => Some((conv, inputs)),
+            _ => None,
+        }
+    }
+
+    fn push(&mut self, name: &str, op: Op, inputs: Vec<usize>) -> usize {
+        self.nodes.push(Node { name: name.to_owned(), op, inputs });
+        self.nodes.len()
+    }
+}
+
+impl Conv {
+    /// Folds a batch norm behind the convolution into its factors and its bias.
+    fn fold(&mut self, tensors: [&Tensor; 4], eps: f64) -> Result<()> {
+        let mut numbers = Vec::with_capacity(4);
+        for tensor in tensors {
+            numbers.push(tensor.to_dtype(DType::F64)?.to_vec1::<f64>()?);
+        }
+        let Weights::Given(_, factors) = &mut self.weights else { return Ok(()) };
+        for (filter, (factor, bias)) in factors.iter_mut().zip(&mut self.bias).enumerate() {
+            let [weight, shift, mean, variance] = [0, 1, 2, 3].map(|index: usize| numbers[index][filter]);
+            let scale = weight / (variance + eps).sqrt();
+            *bias = ((f64::from(*bias) - mean) * scale + shift) as f32;
+            *factor = (f64::from(*factor) * scale) as f32;
+        }
+        Ok(())
+    }
+}

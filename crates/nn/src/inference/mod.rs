@@ -1,0 +1,89 @@
+//! The inference form of a network: folded, fused, packed, planned, in memory that is kept from pass to pass.
+
+mod engine;
+mod graph;
+
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::{DType, Result, Tensor};
+
+use crate::Stack;
+use engine::Engine;
+use graph::Graph;
+
+/// A network for evaluation alone, made by [`Stack::for_inference`].
+///
+/// On the CPU, in f32: batch norms are folded into the convolutions before them, shortcuts and ReLU are computed as convolutions
+/// finish, maps have their channels side by side, and each convolution's algorithm is chosen at the first pass, when its weights
+/// are packed for it. Later passes over as many images of the same size allocate nothing but their result; another size
+/// only makes a new plan. On other devices and in other types the network's layers run as they are.
+///
+/// Its answers differ from the network's by rounding: sums are taken in another order, and 3×3 filters may go by Winograd's way.
+/// One pass runs at a time; a second thread waits for it.
+pub struct Inference {
+    channels: usize,
+    form: Form,
+}
+
+enum Form {
+    Fused(Box<Mutex<Engine>>),
+    Layers(Stack, Vec<String>),
+}
+
+/// What the inference form gives, and how it keeps weights.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InferenceConfig {
+    /// The layers whose outputs are wanted, named as for [`Stack::forward_taps`]; none: the last layer's.
+    pub taps: Vec<String>,
+}
+
+impl Inference {
+    /// The inference form of a network. The network's own weights are let go as they are packed.
+    ///
+    /// # Errors
+    /// When there is no layer of a wanted name.
+    pub fn new(stack: Stack, config: &InferenceConfig) -> crate::Result<Self> {
+        let channels = stack.channels();
+        let fused = crate::ops::has_kernels(stack.tensors().map(|(_, tensor, _)| tensor).filter(|tensor| tensor.dtype().is_float()));
+        let form = if fused {
+            Form::Fused(Box::new(Mutex::new(Engine::new(Graph::new(&stack, &config.taps)?))))
+        } else {
+            Form::Layers(stack, config.taps.clone())
+        };
+        Ok(Self { channels, form })
+    }
+
+    /// The output for images (N, C, H, W).
+    ///
+    /// # Errors
+    /// When the images do not have the network's channels, or a size that a layer cannot take; the layer is named.
+    pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
+        let outputs = self.forward_taps(images)?;
+        outputs.into_iter().next_back().ok_or_else(|| candle_core::Error::msg("a network without an output"))
+    }
+
+    /// The outputs of the wanted layers for images (N, C, H, W), in the order in which they were named.
+    ///
+    /// # Errors
+    /// As for [`forward`](Self::forward).
+    pub fn forward_taps(&self, images: &Tensor) -> Result<Vec<Tensor>> {
+        let size = match *images.dims() {
+            [n, c, h, w] if c == self.channels => [n, c, h, w],
+            ref given => candle_core::bail!("the network takes images (N, {}, H, W), given {given:?}", self.channels),
+        };
+        match &self.form {
+            Form::Layers(stack, taps) if taps.is_empty() => Ok(vec![stack.forward(images)?]),
+            Form::Layers(stack, taps) => {
+                let names: Vec<&str> = taps.iter().map(String::as_str).collect();
+                stack.forward_taps(images, &names).map_err(candle_core::Error::wrap)
+            }
+            Form::Fused(engine) => {
+                if images.dtype() != DType::F32 || !images.device().is_cpu() {
+                    candle_core::bail!("the network is in f32 on the CPU, the images are {:?} on {:?}", images.dtype(), images.device());
+                }
+                // A pass that panicked left nothing behind that the next one reads.
+                engine.lock().unwrap_or_else(PoisonError::into_inner).forward(images, size)
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The inference form against the layers as they are.
+
+use candle_core::{DType, Device, Result, Tensor};
+use candle_nn::VarBuilder;
+use cirio_nn::layer::{
+    AdaptiveAvgPool2d, AvgPool2d, Conv2d, Dropout, Flatten, MaxPool2d, Relu, Residual, Softmax, Tanh, avg_pool, batch_norm, conv, linear,
+    max_pool, residual,
+};
+use cirio_nn::ops::{CountPadding, Pool2dConfig, with_portable};
+use cirio_nn::{Inference, InferenceConfig, Layers, Sequence, Stack, Store};
+
+fn same(filters: usize, kernel: usize) -> Conv2d {
+    Conv2d { padding: [kernel / 2; 2], ..conv(filters, kernel) }
+}
+
+/// The network with seeded weights, and statistics of batch norms that matter.
+fn build(layers: &Layers) -> cirio_nn::Result<Stack> {
+    let store = Store::new(3, DType::F32, &Device::Cpu);
+    let stack = layers.build(store.var_builder())?;
+    for (index, parameter) in stack.parameters().into_iter().enumerate() {
+        let norm = parameter.name.contains("bn") && !parameter.name.ends_with("num_batches_tracked");
+        if norm {
+            let values = Tensor::arange(0f32, parameter.tensor.elem_count() as f32, &Device::Cpu)?.affine(0.7, index as f64)?.sin()?;
+            let values =
+                if parameter.name.ends_with("var") || parameter.name.ends_with("weight") { values.affine(0.4, 1.0)? } else { values };
+            candle_core::Var::from_tensor(&parameter.tensor)?.set(&values)?;
+        }
+    }
+    Ok(stack)
+}
+
+fn images([n, c, h, w]: [usize; 4]) -> Result<Tensor> {
+    Tensor::arange(0f32, (n * c * h * w) as f32, &Device::Cpu)?.affine(0.37, 0.1)?.sin()?.reshape((n, c, h, w))
+}
+
+fn assert_close(what: &str, got: &Tensor, expected: &Tensor) -> Result<()> {
+    assert_eq!(got.dims(), expected.dims(), "{what}");
+    if expected.elem_count() == 0 {
+        return Ok(());
+    }
+    let largest = expected.abs()?.max_all()?.to_scalar::<f32>()?.max(1e-3);
+    let off = (got - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
+    assert!(off <= 2e-5 * largest, "{what}: off by {off:e} of {largest}");
+    Ok(())
+}
+
+/// Both forms, also for other sizes and numbers of images after one another.
+fn check(layers: &Layers, sizes: &[[usize; 4]]) -> cirio_nn::Result<()> {
+    let inference = build(layers)?.for_inference()?;
+    for size in sizes.iter().chain(sizes) {
+        let images = images(*size)?;
+        let expected = build(layers)?.forward(&images)?;
+        assert_close(&format!("{size:?}"), &inference.forward(&images)?, &expected)?;
+        assert_close(&format!("{size:?} again"), &inference.forward(&images)?, &expected)?;
+    }
+    Ok(())
+}
+
+/// Stem, blocks with and without a convolution in the shortcut, as ResNet has them.
+fn resnet() -> Layers {
+    let body = |filters: usize, stride: usize| {
+        Sequence::new()
+            .then("conv1", conv(filters, 1))
+            .then("bn1", batch_norm())
+            .then("relu1", Relu)
+            .then("conv2", Conv2d { stride: [stride; 2], bias: None, ..same(filters, 3) })
+            .then("bn2", batch_norm())
+    };
+    let shortcut = Sequence::new().then("down", Conv2d { stride: [2; 2], ..conv(40, 1) }).then("down_bn", batch_norm());
+    Layers::new([3, 21, 17])
+        .then("conv1", Conv2d { stride: [2; 2], bias: None, ..same(24, 7) })
+        .then("bn1", batch_norm())
+        .then("relu", Relu)
+        .then("maxpool", MaxPool2d(Pool2dConfig { kernel: [3; 2], stride: [2; 2], padding: [1; 2], ceil_mode: false }))
+        .then("layer1.0", residual(body(24, 1)))
+        .then("layer1.0.relu", Relu)
+        .then("layer2.0", Residual { body: body(40, 2), shortcut })
+        .then("layer2.0.relu", Relu)
+        .then("layer2.1", residual(body(40, 1)))
+        .then("layer2.1.relu", Relu)
+        .then("avgpool", AdaptiveAvgPool2d([1; 2]))
+        .then("flatten", Flatten)
+        .then("fc", linear(7))
+}
+
+#[test]
+fn a_residual_network() -> cirio_nn::Result<()> {
+    check(&resnet(), &[[1, 3, 21, 17], [3, 3, 40, 33], [2, 3, 64, 64], [0, 3, 21, 17]])
+}
+
+#[test]
+fn a_plain_network_with_dropout_and_softmax() -> cirio_nn::Result<()> {
+    let layers = Layers::new([1, 28, 28])
+        .then("conv1", same(6, 5))
+        .then("relu1", Relu)
+        .then("pool1", max_pool(2))
+        .then("conv2", conv(16, 5))
+        .then("tanh", Tanh)
+        .then("pool2", avg_pool(2))
+        .then("flatten", Flatten)
+        .then("dropout", Dropout(0.5))
+        .then("fc1", linear(30))
+        .then("relu", Relu)
+        .then("fc2", linear(10))
+        .then("softmax", Softmax);
+    check(&layers, &[[1, 1, 28, 28], [5, 1, 28, 28]])
+}
+
+/// What cannot be fused, and what cannot be packed: ReLU before anything, a norm after a pool, groups that cut through vectors,
+/// sums of sums, a convolution whose output two layers take.
+#[test]
+fn what_does_not_fit_runs_as_it_is() -> cirio_nn::Result<()> {
+    let window = Pool2dConfig { kernel: [3; 2], stride: [2; 2], padding: [1; 2], ceil_mode: true };
+    let layers = Layers::new([20, 9, 11])
+        .then("relu0", Relu)
+        .then("bn0", batch_norm())
+        .then("depthwise", Conv2d { groups: 20, ..same(20, 3) })
+        .then("bn1", batch_norm())
+        .then("relu1", Relu)
+        .then("conv", same(33, 3))
+        .then("block", residual(Sequence::new().then("relu", Relu).then("inner", residual(Sequence::new().then("conv", same(33, 3))))))
+        .then("groups", residual(Sequence::new().then("conv", Conv2d { groups: 3, ..same(33, 3) })))
+        .then("pool", AvgPool2d { window: window.clone(), count: CountPadding::Include })
+        .then("bn2", batch_norm())
+        .then("max", MaxPool2d(window))
+        .then("double", residual(Sequence::new()));
+    check(&layers, &[[2, 20, 9, 11], [1, 20, 16, 5]])
+}
+
+#[test]
+fn taps_are_what_the_layers_give() -> cirio_nn::Result<()> {
+    let names = ["conv1", "layer1", "layer2.0", "layer2.0.conv1", "layer2.0.down", "bn1", "layer2", "fc"];
+    let config = InferenceConfig { taps: names.map(str::to_owned).to_vec(), ..InferenceConfig::default() };
+    let inference = Inference::new(build(&resnet())?, &config)?;
+    let images = images([2, 3, 30, 31])?;
+    let expected = build(&resnet())?.forward_taps(&images, &names)?;
+    for ((name, got), expected) in names.iter().zip(inference.forward_taps(&images)?).zip(expected) {
+        assert_close(name, &got, &expected)?;
+    }
+    let unknown = InferenceConfig { taps: vec!["layer3".to_owned()], ..InferenceConfig::default() };
+    let error = Inference::new(build(&resnet())?, &unknown).err().expect("there is no such layer").to_string();
+    assert!(error.contains("no layer `layer3`"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn wrong_images_are_refused() -> cirio_nn::Result<()> {
+    let inference = build(&resnet())?.for_inference()?;
+    let error = inference.forward(&images([1, 4, 21, 17])?).unwrap_err().to_string();
+    assert!(error.contains("(N, 3, H, W), given [1, 4, 21, 17]"), "{error}");
+    let error = inference.forward(&images([1, 3, 21, 17])?.to_dtype(DType::F64)?).unwrap_err().to_string();
+    assert!(error.contains("F64"), "{error}");
+    let layers = Layers::new([1, 4, 4]).then("conv", conv(2, 3)).then("flatten", Flatten).then("fc", linear(3));
+    let inference = build(&layers)?.for_inference()?;
+    let error = inference.forward(&images([1, 1, 5, 4])?).unwrap_err().to_string();
+    assert!(error.contains("in layer `fc`") && error.contains("12 values"), "{error}");
+    let error = inference.forward(&images([1, 1, 2, 4])?).unwrap_err().to_string();
+    assert!(error.contains("in layer `conv`"), "{error}");
+    assert_eq!(inference.forward(&images([1, 1, 4, 4])?)?.dims(), [1, 3], "an error leaves it usable");
+    Ok(())
+}
+
+#[test]
+fn elsewhere_the_layers_run() -> cirio_nn::Result<()> {
+    let images = images([1, 3, 21, 17])?;
+    let (plain, forced) = with_portable(|| {
+        let inference = build(&resnet())?.for_inference()?;
+        Ok::<_, cirio_nn::Error>((build(&resnet())?.forward(&images)?, inference.forward(&images)?))
+    })?;
+    assert_eq!(plain.to_vec2::<f32>()?, forced.to_vec2::<f32>()?);
+    let vars = VarBuilder::zeros(DType::F64, &Device::Cpu);
+    let vars_inference = resnet().build(vars)?.for_inference()?;
+    assert_eq!(vars_inference.forward(&images.to_dtype(DType::F64)?)?.dims(), [1, 7]);
+    Ok(())
+}
