@@ -51,6 +51,14 @@ pub fn curve(text: &str) -> Result<Curve, String> {
     }
 }
 
+/// A length of time, in 0 ≤ x ≤ 3600 s.
+pub fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("expected seconds, 0 to 3600".into()),
+    }
+}
+
 /// A part of a whole, in 0 ≤ x < 1.
 pub fn share(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
@@ -92,6 +100,14 @@ mod tests {
         assert!(part("0").is_err() && part("0.1") == Ok(0.1));
         for bad in ["1", "-0.1", "2", "NaN", "a"] {
             assert!(share(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lengths_of_time() {
+        assert_eq!(seconds("0.5"), Ok(0.5));
+        for bad in ["-1", "3601", "NaN", "a"] {
+            assert!(seconds(bad).is_err(), "{bad}");
         }
     }
 

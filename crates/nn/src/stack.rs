@@ -117,6 +117,16 @@ impl Stack {
         self.forward_t(images, false)
     }
 
+    /// As [`Stack::forward`], and calls `observe` with the name and the output of each layer of the list when it is done, e.g. to
+    /// take its time. A residual block is one layer.
+    ///
+    /// # Errors
+    /// As [`Stack::forward`].
+    pub fn forward_observed(&self, images: &Tensor, observe: impl FnMut(&str, &Tensor)) -> Result<Tensor> {
+        self.check(images)?;
+        self.walk(images, &Pass::new(None, &[]), observe)
+    }
+
     /// The outputs of the named layers for `images` (N, C, H, W), in the order of `names`; the pass is one in evaluation.
     ///
     /// A name is that of a layer, of a layer inside a residual block (`layer1.0.conv1`), or what several names begin with
@@ -182,6 +192,11 @@ impl Stack {
     }
 
     pub(crate) fn run(&self, input: &Tensor, pass: &Pass) -> Result<Tensor> {
+        self.walk(input, pass, |name, output| pass.keep(name, output))
+    }
+
+    /// One layer after the other; `after` is called with the full name and the output of each.
+    fn walk(&self, input: &Tensor, pass: &Pass, mut after: impl FnMut(&str, &Tensor)) -> Result<Tensor> {
         let outside = pass.prefix.borrow().len();
         let mut output = input.clone();
         for (name, layer) in self.names.iter().zip(&self.layers) {
@@ -189,7 +204,7 @@ impl Stack {
             let full = pass.prefix.borrow().clone();
             pass.prefix.borrow_mut().push('.');
             output = layer.forward(&output, pass).map_err(|error| error.context(format!("in layer `{full}`")))?;
-            pass.keep(&full, &output);
+            after(&full, &output);
             pass.prefix.borrow_mut().truncate(outside);
         }
         Ok(output)
@@ -252,6 +267,18 @@ mod tests {
         assert_eq!(taps[3].dims(), [3, 4, 5, 7]);
         assert_ne!(values(&taps[3])?, values(&taps[2])?, "`layer1` is the last of its blocks");
         assert_eq!(values(&taps[4])?, values(&network.forward(&images()?)?)?);
+        Ok(())
+    }
+
+    #[test]
+    fn an_observer_sees_each_layer_once_and_the_output_last() -> crate::Result<()> {
+        let network = network()?;
+        let mut seen = Vec::new();
+        let output = network.forward_observed(&images()?, |name, output| seen.push((name.to_owned(), output.clone())))?;
+        let names: Vec<&str> = seen.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["layer1.0", "layer1.1", "flatten", "dropout", "fc"]);
+        assert_eq!(values(&seen[4].1)?, values(&output)?);
+        assert_eq!(values(&output)?, values(&network.forward(&images()?)?)?);
         Ok(())
     }
 

@@ -1,12 +1,16 @@
-//! `cirio bench`: how long a model takes on this machine.
+//! `cirio bench`: how long a network takes on this machine.
 
+mod layers;
+mod networks;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use candle_core::{DType, Device, Tensor};
-use candle_nn::ModuleT;
+use candle_core::{DType, Device, ModuleT, Tensor};
 use cirio_nn::loss::Targets;
-use cirio_nn::{Layers, Stack, Store};
+use cirio_nn::{Layers, Stack, Store, Weights, files};
 use cirio_train::TrainConfig;
 use cirio_train::optim::{Optimizer, param_groups};
 use serde::Serialize;
@@ -14,11 +18,13 @@ use serde::Serialize;
 use crate::console::{print, print_json};
 use crate::network::Compute;
 use crate::parse;
+use layers::LayerTime;
+use networks::Network;
 
-/// Times a model's forward pass, or its training step, on random weights and pictures.
+/// Times a network's forward pass, or its training step, and says what share of the processor's peak it reaches.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The model, e.g. lenet5.
+    /// The network, e.g. lenet5; an unknown one lists those that there are.
     #[arg(long, short)]
     model: String,
     /// Pictures a pass.
@@ -30,9 +36,21 @@ pub struct Args {
     /// Time a whole training step: forward, loss, backward, and the update by SGD with momentum.
     #[arg(long)]
     train: bool,
-    /// Passes that are timed, after a few that are not.
-    #[arg(long, default_value = "100", value_parser = parse::count)]
-    runs: usize,
+    /// Time each layer too.
+    #[arg(long, conflicts_with = "train")]
+    layers: bool,
+    /// How long passes are timed; three are timed in any case.
+    #[arg(long, default_value = "1", value_parser = parse::seconds, allow_negative_numbers = true)]
+    seconds: f64,
+    /// A .safetensors file with the network's weights [default: random ones].
+    #[arg(long)]
+    weights: Option<PathBuf>,
+    /// A .safetensors file with the pictures, a tensor `images` (N, C, H, W) [default: made-up ones].
+    #[arg(long, conflicts_with = "batch")]
+    input: Option<PathBuf>,
+    /// Write the network's output, a tensor `logits`, into this .safetensors file.
+    #[arg(long, conflicts_with = "train")]
+    output: Option<PathBuf>,
     #[command(flatten)]
     compute: Compute,
 }
@@ -43,13 +61,18 @@ struct Document {
     batch: usize,
     threads: usize,
     train: bool,
+    /// Passes that were timed.
     runs: usize,
     median_ms: f64,
     best_ms: f64,
     gflops: f64,
-    /// What a product of two 1024×1024 matrices reaches on the same threads.
-    peak_gflops: f64,
+    /// What multiply-adds in registers reach on the same threads; none on a GPU.
+    peak_gflops: Option<f64>,
+    /// The part of the peak that the median reaches.
+    peak_share: Option<f64>,
     peak_rss_mb: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    layers: Vec<LayerTime>,
 }
 
 impl Args {
@@ -58,90 +81,125 @@ impl Args {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")?;
         }
         let device = self.compute.device()?;
-        let model = cirio::find(&self.model)?;
-        let layers = model.layers(model.classes);
-        let store = Store::new(0, DType::F32, &device);
-        let network = layers.build(store.var_builder())?;
-        let images = images(&layers, self.batch, &device)?;
-        let mut times = match self.train {
-            true => {
-                let labels: Vec<u32> = (0..self.batch as u32).map(|image| image % model.classes as u32).collect();
-                let targets = Targets::Labels(Tensor::from_vec(labels, self.batch, &device)?);
-                let recipe = TrainConfig::default();
-                let groups = param_groups(&network.parameters(), &recipe.groups())?;
-                let mut optimizer = Optimizer::new(recipe.optimizer, groups)?;
-                timed(self.runs, || {
-                    let loss = model.loss.mean(&network.forward_t(&images, true)?, &targets)?;
-                    optimizer.step(&loss.backward()?, 1e-3)?;
-                    loss.to_scalar::<f32>()?;
-                    Ok(())
-                })?
-            }
-            false => timed(self.runs, || forward(&network, &images))?,
+        let network = networks::find(&self.model)?;
+        let images = match &self.input {
+            Some(path) => Weights::open(path)?.tensor("images", &device)?.to_dtype(DType::F32)?,
+            None => images(&network.layers, self.batch, &device)?,
         };
-        times.sort_by(f64::total_cmp);
+        let stack = self.build(&network.layers, &device)?;
+        let table = network.layers.table()?;
+        let mut layers = Vec::new();
+        let times = match self.train {
+            true => train(&network, &stack, &images, self.seconds)?,
+            false => {
+                let pass = || stack.forward(&images);
+                if let Some(path) = &self.output {
+                    save(path, pass()?)?;
+                }
+                if self.layers {
+                    layers = layers::times(&network.layers, &stack, &images, self.seconds)?;
+                }
+                timed(self.seconds, || Ok(pass()?.device().synchronize()?))?
+            }
+        };
+        let peak_gflops = device.is_cpu().then(|| cirio_kernels::fma_peak(rayon::current_num_threads()) / 1e9);
         // A multiply-add is two operations; a training step costs about three forward passes.
-        let operations = 2 * layers.table()?.macs() * self.batch as u64 * if self.train { 3 } else { 1 };
-        let median_ms = times[times.len() / 2];
+        let batch = images.dim(0)?;
+        let operations = 2 * table.macs() * batch as u64 * if self.train { 3 } else { 1 };
+        let median_ms = median(&times);
+        let gflops = operations as f64 / median_ms / 1e6;
         let document = Document {
-            model: model.name,
-            batch: self.batch,
+            model: network.name,
+            batch,
             threads: rayon::current_num_threads(),
             train: self.train,
-            runs: self.runs,
+            runs: times.len(),
             median_ms,
-            best_ms: times[0],
-            gflops: operations as f64 / median_ms / 1e6,
-            peak_gflops: product_gflops(&device)?,
+            best_ms: times.iter().copied().fold(f64::INFINITY, f64::min),
+            gflops,
+            peak_gflops,
+            peak_share: peak_gflops.map(|peak| gflops / peak),
             peak_rss_mb: peak_rss_mb(),
+            layers,
         };
         match json {
             true => print_json(&document),
             false => show(&document),
         }
     }
+
+    /// The network with the weights of the file, each of which must fit, or with random ones.
+    fn build(&self, layers: &Layers, device: &Device) -> Result<Stack> {
+        let store = Store::new(0, DType::F32, device);
+        let Some(path) = &self.weights else { return Ok(layers.build(store.var_builder())?) };
+        let store = store.with_weights(Weights::open(path)?);
+        let stack = layers.build(store.var_builder())?;
+        store.report().complete().with_context(|| path.display().to_string())?;
+        Ok(stack)
+    }
+}
+
+/// Milliseconds of each training step on `images` (N, C, H, W).
+fn train(network: &Network, stack: &Stack, images: &Tensor, seconds: f64) -> Result<Vec<f64>> {
+    let (batch, classes) = (images.dim(0)? as u32, network.layers.output()?.channels() as u32);
+    let labels: Vec<u32> = (0..batch).map(|image| image % classes).collect();
+    let targets = Targets::Labels(Tensor::new(labels, images.device())?);
+    let recipe = TrainConfig::default();
+    let groups = param_groups(&stack.parameters(), &recipe.groups())?;
+    let mut optimizer = Optimizer::new(recipe.optimizer, groups)?;
+    timed(seconds, || {
+        let loss = network.loss.mean(&stack.forward_t(images, true)?, &targets)?;
+        optimizer.step(&loss.backward()?, 1e-3)?;
+        loss.to_scalar::<f32>()?;
+        Ok(())
+    })
 }
 
 fn show(document: &Document) -> Result<()> {
     let what = if document.train { "training step" } else { "forward pass" };
     print(format_args!("{}, batch {}, {} threads, {what}, {} runs", document.model, document.batch, document.threads, document.runs))?;
     print(format_args!("median {:.3} ms, best {:.3} ms", document.median_ms, document.best_ms))?;
-    print(format_args!("{:.1} GFLOP/s; a product of large matrices reaches {:.1}", document.gflops, document.peak_gflops))?;
-    document.peak_rss_mb.iter().try_for_each(|size| print(format_args!("at most {size} MB of memory")))
+    match (document.peak_gflops, document.peak_share) {
+        (Some(peak), Some(share)) => {
+            print(format_args!("{:.1} GFLOP/s, {:.0} % of the processor's {peak:.1}", document.gflops, 100.0 * share))?;
+        }
+        _ => print(format_args!("{:.1} GFLOP/s", document.gflops))?,
+    }
+    document.peak_rss_mb.iter().try_for_each(|size| print(format_args!("at most {size} MB of memory")))?;
+    layers::show(&document.layers)
 }
 
+/// Made-up pictures for a network, (batch, C, H, W).
 fn images(layers: &Layers, batch: usize, device: &Device) -> Result<Tensor> {
     let [channels, height, width] = layers.input();
     let count = (batch * channels * height * width) as f32;
     Ok(Tensor::arange(0f32, count, device)?.affine(0.31, 0.0)?.sin()?.reshape((batch, channels, height, width))?)
 }
 
-fn forward(network: &Stack, images: &Tensor) -> Result<()> {
-    let output = network.forward(images)?;
-    // On a GPU the answer is there only when it is read.
-    output.flatten_all()?.get(0)?.to_scalar::<f32>()?;
-    Ok(())
+fn save(path: &Path, logits: Tensor) -> Result<()> {
+    Ok(files::write_tensors(path, &BTreeMap::from([("logits".to_owned(), logits)]), &BTreeMap::new())?)
 }
 
-/// Milliseconds of each run.
-fn timed(runs: usize, mut run: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
-    for _ in 0..runs.div_ceil(10) {
+/// Milliseconds of each run, for about `seconds`, after two that are not counted.
+fn timed(seconds: f64, mut run: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
+    const LEAST: usize = 3;
+    run()?;
+    run()?;
+    let start = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < LEAST || start.elapsed().as_secs_f64() < seconds {
+        let begin = Instant::now();
         run()?;
+        times.push(begin.elapsed().as_secs_f64() * 1e3);
     }
-    let time = |_| {
-        let start = Instant::now();
-        run()?;
-        Ok(start.elapsed().as_secs_f64() * 1e3)
-    };
-    (0..runs).map(time).collect()
+    Ok(times)
 }
 
-fn product_gflops(device: &Device) -> Result<f64> {
-    const SIDE: usize = 1024;
-    let matrix = Tensor::ones((SIDE, SIDE), DType::F32, device)?;
-    let times = timed(5, || Ok(matrix.matmul(&matrix)?.get(0)?.get(0)?.to_scalar::<f32>().map(|_| ())?))?;
-    let best = times.into_iter().fold(f64::INFINITY, f64::min);
-    Ok(2.0 * (SIDE as f64).powi(3) / best / 1e6)
+/// The value in the middle, of at least one.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
 }
 
 /// The most memory that this process has held, where the system tells.
