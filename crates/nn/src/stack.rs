@@ -117,12 +117,9 @@ impl Stack {
         self.forward_t(images, false)
     }
 
-    /// As [`Stack::forward`], and calls `observe` with the name and the output of each layer of the list when it is done, e.g. to
-    /// take its time. A residual block is one layer.
-    ///
-    /// # Errors
-    /// As [`Stack::forward`].
-    pub fn forward_observed(&self, images: &Tensor, observe: impl FnMut(&str, &Tensor)) -> Result<Tensor> {
+    /// As [`Stack::forward`], and calls `observe` with the name and the output of each layer of the list when it is done. A residual
+    /// block is one layer.
+    pub(crate) fn forward_observed(&self, images: &Tensor, observe: impl FnMut(&str, &Tensor)) -> Result<Tensor> {
         self.check(images)?;
         self.walk(images, &Pass::new(None, &[]), observe)
     }

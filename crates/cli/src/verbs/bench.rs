@@ -92,12 +92,13 @@ impl Args {
         let times = match self.train {
             true => train(&network, &stack, &images, self.seconds)?,
             false => {
-                let pass = || stack.forward(&images);
+                let inference = stack.for_inference()?;
+                let pass = || inference.forward(&images);
                 if let Some(path) = &self.output {
                     save(path, pass()?)?;
                 }
                 if self.layers {
-                    layers = layers::times(&network.layers, &stack, &images, self.seconds)?;
+                    layers = layers::times(&network.layers, &inference, &images, self.seconds)?;
                 }
                 timed(self.seconds, || Ok(pass()?.device().synchronize()?))?
             }

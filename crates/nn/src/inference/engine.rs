@@ -92,7 +92,7 @@ impl Engine {
     }
 
     /// The wanted values for images of f32 on the CPU.
-    pub(super) fn forward(&mut self, images: &Tensor, size: [usize; 4]) -> Result<Vec<Tensor>> {
+    pub(super) fn forward(&mut self, images: &Tensor, size: [usize; 4], observe: &mut dyn FnMut(&str)) -> Result<Vec<Tensor>> {
         if self.plan.as_ref().is_none_or(|plan| plan.size != size) {
             self.plan = None;
             self.plan = Some(Planner::new(&mut self.graph, size).plan()?);
@@ -101,6 +101,7 @@ impl Engine {
         plan.take(images)?;
         for (index, node) in graph.nodes.iter().enumerate() {
             plan.step(index, node, scratch).map_err(|error| in_layer(error, &node.name))?;
+            observe(&node.name);
         }
         graph.outputs.iter().map(|&value| plan.tensor(value)).collect()
     }

@@ -58,8 +58,7 @@ impl Inference {
     /// # Errors
     /// When the images do not have the network's channels, or a size that a layer cannot take; the layer is named.
     pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        let outputs = self.forward_taps(images)?;
-        outputs.into_iter().next_back().ok_or_else(|| candle_core::Error::msg("a network without an output"))
+        self.forward_observed(images, |_| {})
     }
 
     /// The outputs of the wanted layers for images (N, C, H, W), in the order in which they were named.
@@ -67,12 +66,26 @@ impl Inference {
     /// # Errors
     /// As for [`forward`](Self::forward).
     pub fn forward_taps(&self, images: &Tensor) -> Result<Vec<Tensor>> {
+        self.run(images, &mut |_| {})
+    }
+
+    /// As [`forward`](Self::forward), and calls `observe` with the name of each layer when it is done, e.g. to take its time. What is
+    /// fused into a layer before it is part of that.
+    ///
+    /// # Errors
+    /// As for [`forward`](Self::forward).
+    pub fn forward_observed(&self, images: &Tensor, mut observe: impl FnMut(&str)) -> Result<Tensor> {
+        let outputs = self.run(images, &mut observe)?;
+        outputs.into_iter().next_back().ok_or_else(|| candle_core::Error::msg("a network without an output"))
+    }
+
+    fn run(&self, images: &Tensor, observe: &mut dyn FnMut(&str)) -> Result<Vec<Tensor>> {
         let size = match *images.dims() {
             [n, c, h, w] if c == self.channels => [n, c, h, w],
             ref given => candle_core::bail!("the network takes images (N, {}, H, W), given {given:?}", self.channels),
         };
         match &self.form {
-            Form::Layers(stack, taps) if taps.is_empty() => Ok(vec![stack.forward(images)?]),
+            Form::Layers(stack, taps) if taps.is_empty() => Ok(vec![stack.forward_observed(images, |name, _| observe(name))?]),
             Form::Layers(stack, taps) => {
                 let names: Vec<&str> = taps.iter().map(String::as_str).collect();
                 stack.forward_taps(images, &names).map_err(candle_core::Error::wrap)
@@ -82,7 +95,7 @@ impl Inference {
                     candle_core::bail!("the network is in f32 on the CPU, the images are {:?} on {:?}", images.dtype(), images.device());
                 }
                 // A pass that panicked left nothing behind that the next one reads.
-                engine.lock().unwrap_or_else(PoisonError::into_inner).forward(images, size)
+                engine.lock().unwrap_or_else(PoisonError::into_inner).forward(images, size, observe)
             }
         }
     }

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use anyhow::Result;
 use candle_core::Tensor;
-use cirio_nn::{Layers, Row, Stack};
+use cirio_nn::{Inference, Layers};
 use serde::Serialize;
 
 use super::{median, timed};
 use crate::console::print;
 
-/// One layer's time; a residual block is one layer.
+/// One layer's time, with what is fused into it.
 #[derive(Serialize)]
 pub struct LayerTime {
     name: String,
@@ -23,15 +23,15 @@ pub struct LayerTime {
     gflops: f64,
 }
 
-/// Times the layers of `stack`, which `layers` describes, as they run one after the other on `images` (N, C, H, W).
-pub fn times(layers: &Layers, stack: &Stack, images: &Tensor, seconds: f64) -> Result<Vec<LayerTime>> {
+/// Times the layers of `network`, which `layers` describes, as they run one after the other on `images` (N, C, H, W).
+pub fn times(layers: &Layers, network: &Inference, images: &Tensor, seconds: f64) -> Result<Vec<LayerTime>> {
     let mut laps: Vec<(String, Vec<f64>)> = Vec::new();
     timed(seconds, || {
         let mut position = 0;
         let mut begin = Instant::now();
-        stack.forward_observed(images, |name, output| {
+        network.forward_observed(images, |name| {
             // On a GPU an output is there only when the device is done; should that fail, the pass fails too.
-            let _ = output.device().synchronize();
+            let _ = images.device().synchronize();
             let lap = begin.elapsed().as_secs_f64() * 1e3;
             match laps.get_mut(position) {
                 Some((_, laps)) => laps.push(lap),
@@ -47,19 +47,11 @@ pub fn times(layers: &Layers, stack: &Stack, images: &Tensor, seconds: f64) -> R
     let total: f64 = medians.iter().map(|(_, median)| median).sum();
     let images = images.dim(0)? as f64;
     let of_layer = |(name, median_ms): (String, f64)| {
-        let (_, layer) = layers.sequence().iter().find(|(known, _)| *known == name)?;
-        let kind = if layer.inner().is_empty() { layer.kind() } else { "residual block".to_owned() };
-        let output = rows.iter().find(|row| row.name == name)?.output.dims();
-        let gflops = 2.0 * macs(&rows, &name) as f64 * images / median_ms / 1e6;
-        Some(LayerTime { name, kind, output, median_ms, share: median_ms / total, gflops })
+        let row = rows.iter().find(|row| row.name == name)?;
+        let gflops = 2.0 * row.macs as f64 * images / median_ms / 1e6;
+        Some(LayerTime { name, kind: row.kind.clone(), output: row.output.dims(), median_ms, share: median_ms / total, gflops })
     };
     Ok(medians.into_iter().filter_map(of_layer).collect())
-}
-
-/// Multiply-adds of a layer for one image, those of the layers inside it included.
-fn macs(rows: &[Row], name: &str) -> u64 {
-    let within = |row: &&Row| row.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    rows.iter().filter(within).map(|row| row.macs).sum()
 }
 
 pub fn show(layers: &[LayerTime]) -> Result<()> {
