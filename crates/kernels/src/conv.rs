@@ -4,11 +4,13 @@
 //! y[o, i, j] = b[o] + Σ over c, r, s of w[o, c, r, s] · x[c, i·stride - padding + r·dilation, j·stride - padding + s·dilation]
 //! ```
 
+mod blocked;
 mod direct;
 mod im2col;
 
 use rayon::prelude::*;
 
+use blocked::{Blocked, BlockedWeights};
 use direct::Direct;
 
 use crate::error::{ShapeError, expect, expect_positive, volume};
@@ -126,8 +128,26 @@ enum Algorithm {
     Linear(Linear),
     /// Vectors of pixels straight from the image.
     Direct(Direct),
+    /// By way of maps whose channels lie side by side.
+    Blocked(Box<Blocked>),
+    /// The same for a gradient to the weights.
+    BlockedWeights(Box<BlockedWeights>),
     /// The input's windows are laid out as a matrix, which is multiplied with the weights.
     Im2col,
+}
+
+impl Algorithm {
+    /// For a pass that computes pixels.
+    fn for_pixels(shape: Conv2dShape) -> Result<Self, ShapeError> {
+        let blocked = Blocked::new(shape)?.map(|blocked| Self::Blocked(Box::new(blocked)));
+        Ok(blocked.or_else(|| Direct::for_pixels(shape).map(Self::Direct)).unwrap_or(Self::Im2col))
+    }
+
+    /// For a gradient to the weights.
+    fn for_weights(shape: Conv2dShape) -> Result<Self, ShapeError> {
+        let blocked = BlockedWeights::new(shape)?.map(|blocked| Self::BlockedWeights(Box::new(blocked)));
+        Ok(blocked.or_else(|| Direct::for_weights(shape).map(Self::Direct)).unwrap_or(Self::Im2col))
+    }
 }
 
 impl Conv2d {
@@ -141,9 +161,8 @@ impl Conv2d {
             let linear = Linear::new(shape.taps(), shape.c_out)?;
             [(); 3].map(|()| Algorithm::Linear(linear))
         } else {
-            let turned = Direct::turned(&shape).and_then(Direct::for_pixels);
-            [Direct::for_pixels(shape), turned, Direct::for_weights(shape)]
-                .map(|direct| direct.map_or(Algorithm::Im2col, Algorithm::Direct))
+            let backward_input = Direct::turned(&shape).map_or(Ok(Algorithm::Im2col), Algorithm::for_pixels)?;
+            [Algorithm::for_pixels(shape)?, backward_input, Algorithm::for_weights(shape)?]
         };
         Ok(Self { shape, output: shape.output(), forward, backward_input, backward_weight })
     }
@@ -183,7 +202,8 @@ impl Conv2d {
         match &self.forward {
             Algorithm::Linear(linear) => linear.forward(n, x, w, bias, y, scratch)?,
             Algorithm::Direct(direct) => direct.forward(n, x, w, bias, y, scratch),
-            Algorithm::Im2col => im2col::forward(&self.shape, n, x, w, bias, y, scratch),
+            Algorithm::Blocked(blocked) => blocked.forward(n, x, w, bias, y, scratch)?,
+            Algorithm::BlockedWeights(_) | Algorithm::Im2col => im2col::forward(&self.shape, n, x, w, bias, y, scratch),
         }
         Ok(())
     }
@@ -202,7 +222,8 @@ impl Conv2d {
         match &self.backward_input {
             Algorithm::Linear(linear) => linear.backward_input(n, dy, w, dx, scratch)?,
             Algorithm::Direct(direct) => direct.backward_input(n, dy, w, dx, scratch),
-            Algorithm::Im2col => im2col::backward_input(&self.shape, n, dy, w, dx, scratch),
+            Algorithm::Blocked(blocked) => blocked.backward_input(n, dy, w, dx, scratch)?,
+            Algorithm::BlockedWeights(_) | Algorithm::Im2col => im2col::backward_input(&self.shape, n, dy, w, dx, scratch),
         }
         Ok(())
     }
@@ -221,7 +242,8 @@ impl Conv2d {
         match &self.backward_weight {
             Algorithm::Linear(linear) => linear.backward_weight(n, x, dy, dw, scratch)?,
             Algorithm::Direct(direct) => direct.backward_weight(n, x, dy, dw, scratch),
-            Algorithm::Im2col => im2col::backward_weight(&self.shape, n, x, dy, dw, scratch),
+            Algorithm::BlockedWeights(blocked) => blocked.backward(n, x, dy, dw, scratch)?,
+            Algorithm::Blocked(_) | Algorithm::Im2col => im2col::backward_weight(&self.shape, n, x, dy, dw, scratch),
         }
         Ok(())
     }

@@ -26,6 +26,8 @@ const LINE: usize = 16;
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
     memory: Vec<f32>,
+    /// For what is computed while the buffers are in use.
+    rest: Option<Box<Scratch>>,
 }
 
 impl Scratch {
@@ -36,6 +38,11 @@ impl Scratch {
 
     /// Buffers of these lengths, each on a cache line, with old values in them.
     pub(crate) fn buffers<const COUNT: usize>(&mut self, lengths: [usize; COUNT]) -> [&mut [f32]; COUNT] {
+        self.buffers_and_rest(lengths).0
+    }
+
+    /// Buffers, and working memory for what is called while they are in use.
+    pub(crate) fn buffers_and_rest<const COUNT: usize>(&mut self, lengths: [usize; COUNT]) -> ([&mut [f32]; COUNT], &mut Self) {
         let padded = lengths.map(|length| length.next_multiple_of(LINE));
         let needed = padded.iter().sum::<usize>() + LINE;
         if self.memory.len() < needed {
@@ -44,12 +51,13 @@ impl Scratch {
         let start = self.memory.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
         let mut rest = &mut self.memory[start..];
         let mut index = 0;
-        padded.map(|length| {
+        let buffers = padded.map(|length| {
             let (buffer, after) = std::mem::take(&mut rest).split_at_mut(length);
             rest = after;
             index += 1;
             &mut buffer[..lengths[index - 1]]
-        })
+        });
+        (buffers, self.rest.get_or_insert_default())
     }
 }
 

@@ -72,29 +72,41 @@ pub(super) fn blocks(shape: &Conv2dShape) -> Vec<Block> {
     (0..shape.groups).flat_map(|group| (0..count).map(move |index| block(group, index))).collect()
 }
 
+/// The place of each tap of a filter in a layout: all of a group of channels, place by place of the kernel, then the next group's.
+///
+/// None where the groups of the convolution cut through channels that lie side by side, where the margin is less than the
+/// padding, or where offsets would be too large.
+pub(super) fn taps(shape: &Conv2dShape, input: &Maps) -> Option<Vec<u32>> {
+    let &Conv2dShape { c_in, c_out, kernel, padding, dilation, groups, .. } = shape;
+    let (channels, together, margin) = (c_in / groups, input.together(), input.margin());
+    let whole = groups == 1 || (channels.is_multiple_of(together) && (c_out / groups).is_multiple_of(simd::lanes()));
+    if !whole || margin[0] < padding[0] || margin[1] < padding[1] || u32::try_from(input.image()).is_err() {
+        return None;
+    }
+    let mut taps = Vec::with_capacity(shape.taps());
+    for first in (0..channels).step_by(together) {
+        for r in 0..kernel[0] {
+            for s in 0..kernel[1] {
+                let place = first / together * input.group() + r * dilation[0] * input.row() + s * dilation[1] * together;
+                taps.extend((0..together.min(channels - first)).map(|lane| (place + lane) as u32));
+            }
+        }
+    }
+    Some(taps)
+}
+
 impl Direct {
     /// For maps in these layouts; `added` is that of maps which are added to the output.
     ///
     /// None where the groups of the convolution cut through channels that lie side by side, where a margin is less than the
     /// padding, or where offsets would be too large.
     pub(super) fn new(shape: Conv2dShape, input: Maps, output: Maps, added: Maps) -> Option<Self> {
-        let Conv2dShape { c_in, c_out, kernel, stride, padding, dilation, groups, .. } = shape;
-        let (channels, together) = (c_in / groups, input.together());
-        let whole = groups == 1 || (channels.is_multiple_of(together) && (c_out / groups).is_multiple_of(simd::lanes()));
-        let margin = input.margin();
-        let small = [input, output, added].iter().all(|maps| u32::try_from(maps.image()).is_ok());
-        if !whole || !small || margin[0] < padding[0] || margin[1] < padding[1] || output.together() != simd::lanes() {
+        let small = [output, added].iter().all(|maps| u32::try_from(maps.image()).is_ok());
+        if !small || output.together() != simd::lanes() {
             return None;
         }
-        let mut taps = Vec::with_capacity(shape.taps());
-        for first in (0..channels).step_by(together) {
-            for r in 0..kernel[0] {
-                for s in 0..kernel[1] {
-                    let place = first / together * input.group() + r * dilation[0] * input.row() + s * dilation[1] * together;
-                    taps.extend((0..together.min(channels - first)).map(|lane| (place + lane) as u32));
-                }
-            }
-        }
+        let taps = taps(&shape, &input)?;
+        let stride = shape.stride;
         let [height, width] = shape.output();
         let rows = PIXELS.div_ceil(width).min(height);
         let place = |maps: &Maps, row: usize, column: usize| (row * maps.row() + column * maps.together()) as u32;

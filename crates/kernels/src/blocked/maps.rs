@@ -147,6 +147,31 @@ impl Maps {
         Ok(())
     }
 
+    /// Planar maps of n images to maps with channels side by side and no margin, in which each group of channels of all images
+    /// lies image after image. Lengths have been checked.
+    pub(crate) fn copy_above_one_another(&self, n: usize, from: &[f32], to: &mut [f32]) {
+        let together = simd::lanes();
+        let (pixels, groups) = (self.height * self.width, self.channels.div_ceil(together));
+        let parts = Parts::new(to);
+        let one = |task: usize| {
+            let (image, group) = (task / groups, task % groups);
+            let channels = together.min(self.channels - group * together);
+            let from = &from[(image * self.channels + group * together) * pixels..][..channels * pixels];
+            let start = (group * n + image) * pixels * together;
+            // SAFETY: this group of this image belongs to this task.
+            let to = unsafe { parts.part(start..start + pixels * together) };
+            if channels < together {
+                to.fill(0.0);
+            }
+            gather(from, pixels, to, together, channels, pixels);
+        };
+        if threads_for(n * groups, 8 * from.len()) == 1 {
+            (0..n * groups).for_each(one);
+        } else {
+            (0..n * groups).into_par_iter().with_min_len((CHUNK / (together * pixels)).max(1)).for_each(one);
+        }
+    }
+
     /// Some channels, from the first value of their groups.
     fn copy_piece(&self, channels: usize, from: &[f32], layout: &Self, to: &mut [f32]) {
         if layout.margin != [0; 2] || (layout.together > 1 && !channels.is_multiple_of(layout.together)) {

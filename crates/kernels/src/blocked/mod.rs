@@ -7,11 +7,13 @@ mod direct;
 mod maps;
 mod pool;
 mod tile;
+mod weights;
 mod winograd;
 
 use direct::Direct;
 pub use maps::Maps;
 pub use pool::Pool;
+pub(crate) use weights::WeightGradient;
 use winograd::Winograd;
 
 use crate::conv::Conv2dShape;
@@ -88,12 +90,12 @@ impl Conv2d {
 
     /// The method that is likely the fastest for n images, if the channels of the input lie side by side.
     pub fn best_method(shape: &Conv2dShape, n: usize) -> Method {
-        if !Winograd::applies(shape) || shape.c_in < crate::simd::lanes() {
-            return Method::Direct;
-        }
-        let cost = |method: &Method| seconds(shape, n.max(1), *method);
-        let methods = [Method::Direct, Method::Winograd(2), Method::Winograd(4)];
-        methods.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(Method::Direct)
+        best(shape, |method| seconds(shape, n.max(1), method))
+    }
+
+    /// As [`best_method`](Self::best_method), where the weights must be packed first.
+    pub(crate) fn best_method_unpacked(shape: &Conv2dShape, n: usize) -> Method {
+        best(shape, |method| seconds(shape, n.max(1), method) + packing(shape, method))
     }
 
     /// Floats of the packed weights.
@@ -162,6 +164,25 @@ impl Conv2d {
         }
         Ok(())
     }
+}
+
+/// The method of the least cost.
+fn best(shape: &Conv2dShape, cost: impl Fn(Method) -> f64) -> Method {
+    if !Winograd::applies(shape) || shape.c_in < crate::simd::lanes() {
+        return Method::Direct;
+    }
+    let methods = [Method::Direct, Method::Winograd(2), Method::Winograd(4)];
+    methods.into_iter().min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or(Method::Direct)
+}
+
+/// What it costs to pack the weights.
+fn packing(shape: &Conv2dShape, method: Method) -> f64 {
+    const VALUES: f64 = 5e8;
+    let places = match method {
+        Method::Direct => shape.kernel[0] * shape.kernel[1],
+        Method::Winograd(side) => (side + 2) * (side + 2),
+    };
+    (places * shape.c_in * shape.c_out) as f64 / VALUES
 }
 
 /// A rough model of what a method costs: operations, the weights' way from memory, and the transforms' way through the caches.

@@ -1,0 +1,151 @@
+//! Convolution by way of maps whose channels lie side by side (see [`crate::blocked`]): some images at a time are copied to that
+//! layout, computed there, and copied back. Gradients to the input go the same way, with the filters turned by half a circle.
+
+use super::Conv2dShape;
+use crate::blocked::{Conv2d, Epilogue, Filters, Maps, Method, WeightGradient};
+use crate::error::ShapeError;
+use crate::parallel::Scratch;
+use crate::simd;
+
+/// Floats of the images that are copied together, as far as there are pixels enough: about what the caches hold.
+const TOGETHER: usize = 1 << 19;
+
+/// Fewest pixels that are computed together: a weight should be worth its way from memory.
+const PIXELS: usize = 1 << 11;
+
+/// The plan for one shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Blocked {
+    shape: Conv2dShape,
+    input: Maps,
+    output: Maps,
+    direct: Conv2d,
+    /// F(2×2, 3×3) and F(4×4, 3×3), where they apply.
+    winograd: [Option<Conv2d>; 2],
+}
+
+impl Blocked {
+    /// None where groups cut through the channels of a vector.
+    pub(super) fn new(shape: Conv2dShape) -> Result<Option<Self>, ShapeError> {
+        let [input, output] = layouts(&shape)?;
+        let plan = |method| Conv2d::new(shape, [input, output, output], method);
+        let Some(direct) = plan(Method::Direct)? else { return Ok(None) };
+        Ok(Some(Self { shape, input, output, direct, winograd: [plan(Method::Winograd(2))?, plan(Method::Winograd(4))?] }))
+    }
+
+    pub(super) fn forward(
+        &self,
+        n: usize,
+        x: &[f32],
+        w: &[f32],
+        bias: Option<&[f32]>,
+        y: &mut [f32],
+        scratch: &mut Scratch,
+    ) -> Result<(), ShapeError> {
+        let area = self.shape.kernel[0] * self.shape.kernel[1];
+        let channels = self.shape.c_in / self.shape.groups;
+        self.run(n, x, |filter, channel, place| w[(filter * channels + channel) * area + place], bias, y, scratch)
+    }
+
+    /// The gradient to the input of the convolution that this one's shape was turned (see `Direct::turned`) from.
+    pub(super) fn backward_input(&self, n: usize, dy: &[f32], w: &[f32], dx: &mut [f32], scratch: &mut Scratch) -> Result<(), ShapeError> {
+        // This one's filters are that one's channels, and the other way round.
+        let [filters, channels] = [self.shape.c_in / self.shape.groups, self.shape.c_out / self.shape.groups];
+        let area = self.shape.kernel[0] * self.shape.kernel[1];
+        let weight = |channel: usize, filter: usize, place: usize| {
+            let (group, channel) = (channel / channels, channel % channels);
+            w[((group * filters + filter) * channels + channel) * area + area - 1 - place]
+        };
+        self.run(n, dy, weight, None, dx, scratch)
+    }
+
+    fn run(
+        &self,
+        n: usize,
+        x: &[f32],
+        weight: impl Fn(usize, usize, usize) -> f32 + Sync,
+        bias: Option<&[f32]>,
+        y: &mut [f32],
+        scratch: &mut Scratch,
+    ) -> Result<(), ShapeError> {
+        let conv = self.plan(n);
+        let together = together(&self.shape, [self.input, self.output], n);
+        let lengths = [conv.packed(), conv.packed_bias(), together * self.input.image(), together * self.output.image()];
+        let ([weights, packed_bias, inside, outside], scratch) = scratch.buffers_and_rest(lengths);
+        conv.pack_with(weight, weights)?;
+        packed_bias.fill(0.0);
+        if let Some(bias) = bias {
+            packed_bias[..bias.len()].copy_from_slice(bias);
+        }
+        let filters = Filters { weights, bias: packed_bias };
+        let [plain_in, plain_out] = [Maps::planar(self.input.size())?, Maps::planar(self.output.size())?];
+        for first in (0..n).step_by(together) {
+            let some = together.min(n - first);
+            let x = &x[first * plain_in.image()..][..some * plain_in.image()];
+            let y = &mut y[first * plain_out.image()..][..some * plain_out.image()];
+            let (inside, outside) = (&mut inside[..some * self.input.image()], &mut outside[..some * self.output.image()]);
+            plain_in.copy(some, x, &self.input, inside)?;
+            conv.forward(some, inside, filters, Epilogue::default(), outside, scratch)?;
+            self.output.copy(some, outside, &plain_out, y)?;
+        }
+        Ok(())
+    }
+
+    /// The best plan for n images, the packing of the weights counted.
+    fn plan(&self, n: usize) -> &Conv2d {
+        match (Conv2d::best_method_unpacked(&self.shape, n), &self.winograd) {
+            (Method::Winograd(2), [Some(plan), _]) | (Method::Winograd(4), [_, Some(plan)]) => plan,
+            _ => &self.direct,
+        }
+    }
+}
+
+/// The plan of a gradient to the weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BlockedWeights {
+    shape: Conv2dShape,
+    input: Maps,
+    output: Maps,
+    gradient: WeightGradient,
+}
+
+impl BlockedWeights {
+    /// None where groups cut through the channels of a vector.
+    pub(super) fn new(shape: Conv2dShape) -> Result<Option<Self>, ShapeError> {
+        let [input, output] = layouts(&shape)?;
+        Ok(WeightGradient::new(shape, input).map(|gradient| Self { shape, input, output, gradient }))
+    }
+
+    pub(super) fn backward(&self, n: usize, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &mut Scratch) -> Result<(), ShapeError> {
+        let together = together(&self.shape, [self.input, self.output], n);
+        let lengths = [self.gradient.packed(), together * self.input.image(), together * self.output.image()];
+        let [sums, inside, outside] = scratch.buffers(lengths);
+        let [plain_in, plain_out] = [Maps::planar(self.input.size())?, Maps::planar(self.output.size())?];
+        sums.fill(0.0);
+        for first in (0..n).step_by(together) {
+            let some = together.min(n - first);
+            let x = &x[first * plain_in.image()..][..some * plain_in.image()];
+            let dy = &dy[first * plain_out.image()..][..some * plain_out.image()];
+            plain_in.copy(some, x, &self.input, &mut inside[..some * self.input.image()])?;
+            let outside = &mut outside[..some * self.output.image()];
+            plain_out.copy_above_one_another(some, dy, outside);
+            self.gradient.add(some, &inside[..some * self.input.image()], outside, sums);
+        }
+        self.gradient.unpack(sums, dw);
+        Ok(())
+    }
+}
+
+/// The layouts of input and output. Few channels stay apart: side by side they would be mostly zeros.
+fn layouts(shape: &Conv2dShape) -> Result<[Maps; 2], ShapeError> {
+    let (size, [rows, columns]) = ([shape.c_in, shape.h, shape.w], shape.output());
+    let apart = shape.c_in * 2 <= simd::lanes();
+    let input = if apart { Maps::planar(size)? } else { Maps::blocked(size)? };
+    Ok([input.with_margin(shape.padding)?, Maps::blocked([shape.c_out, rows, columns])?])
+}
+
+/// How many of n images are computed together.
+fn together(shape: &Conv2dShape, [input, output]: [Maps; 2], n: usize) -> usize {
+    let [rows, columns] = shape.output();
+    (TOGETHER / (input.image() + output.image())).max(PIXELS.div_ceil(rows * columns)).min(n).max(1)
+}
