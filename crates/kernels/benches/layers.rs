@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use cirio_kernels::blocked::{self, Epilogue, Filters, Maps, Method};
+use cirio_kernels::blocked::{self, Epilogue, Filters, Maps, Method, Weights};
 use cirio_kernels::{Conv2d, Conv2dShape, Linear, Lrn, LrnShape, MaxPool2d, Pool2dShape, Scratch, ShapeError, relu, relu_backward};
 
 fn main() -> Result<(), ShapeError> {
@@ -31,6 +31,22 @@ fn main() -> Result<(), ShapeError> {
     bench.linear("lenet fc3", n, 84, 10)?;
     println!("{:<44} {:>9.3} ms\n", "all of these: a training step of LeNet-5", milliseconds(bench.total));
 
+    for (side, c_in, c_out) in [
+        (32, 3, 10),
+        (32, 10, 10),
+        (16, 10, 10),
+        (8, 10, 10),
+        (28, 16, 16),
+        (14, 16, 16),
+        (10, 16, 16),
+        (14, 24, 24),
+        (14, 8, 32),
+        (14, 32, 8),
+        (28, 32, 32),
+        (14, 48, 48),
+    ] {
+        bench.conv(&format!("few {c_in}>{c_out} {side}"), n, conv([c_in, c_out], side, 3, 1), false)?;
+    }
     bench.conv("vgg first", 1, conv([3, 64], 224, 3, 1), true)?;
     bench.conv("vgg middle", 1, conv([128, 128], 112, 3, 1), false)?;
     bench.conv("vgg last", 1, conv([512, 512], 14, 3, 1), false)?;
@@ -145,7 +161,7 @@ impl Bench {
         for method in [Method::Direct, Method::Winograd(2), Method::Winograd(4)] {
             let Some(plan) = blocked::Conv2d::new(shape, [input, output, output], method)? else { continue };
             let (mut weights, bias) = (values(plan.packed()), values(plan.packed_bias()));
-            plan.pack(&w, &mut weights)?;
+            plan.pack(&Weights::new(&w, &shape)?, &mut weights)?;
             let star = if method == best { "*" } else { "" };
             let name = format!("blocked {n} {}>{} {rows} {method:?}{star}", shape.c_in, shape.c_out);
             self.time(&name, operations, |scratch| {

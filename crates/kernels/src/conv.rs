@@ -139,15 +139,42 @@ enum Algorithm {
 impl Algorithm {
     /// For a pass that computes pixels.
     fn for_pixels(shape: Conv2dShape) -> Result<Self, ShapeError> {
-        let blocked = Blocked::new(shape)?.map(|blocked| Self::Blocked(Box::new(blocked)));
-        Ok(blocked.or_else(|| Direct::for_pixels(shape).map(Self::Direct)).unwrap_or(Self::Im2col))
+        let direct = Direct::for_pixels(shape).map(Self::Direct);
+        let blocked = || Ok(Blocked::new(shape)?.map(|blocked| Self::Blocked(Box::new(blocked))));
+        Self::choose(&shape, direct, blocked)
     }
 
     /// For a gradient to the weights.
     fn for_weights(shape: Conv2dShape) -> Result<Self, ShapeError> {
-        let blocked = BlockedWeights::new(shape)?.map(|blocked| Self::BlockedWeights(Box::new(blocked)));
-        Ok(blocked.or_else(|| Direct::for_weights(shape).map(Self::Direct)).unwrap_or(Self::Im2col))
+        let direct = Direct::for_weights(shape).map(Self::Direct);
+        let blocked = || Ok(BlockedWeights::new(shape)?.map(|blocked| Self::BlockedWeights(Box::new(blocked))));
+        Self::choose(&shape, direct, blocked)
     }
+
+    /// The faster of two ways, where there are both; else im2col.
+    fn choose(
+        shape: &Conv2dShape,
+        direct: Option<Self>,
+        blocked: impl Fn() -> Result<Option<Self>, ShapeError>,
+    ) -> Result<Self, ShapeError> {
+        match direct {
+            Some(direct) if !prefers_blocked(shape) => Ok(direct),
+            direct => Ok(blocked()?.or(direct).unwrap_or(Self::Im2col)),
+        }
+    }
+}
+
+/// Whether vectors of filters are better than vectors of pixels: where the way to the other layout and back is short beside
+/// the work, or rows fill vectors badly and filters fill them better. As measured.
+fn prefers_blocked(shape: &Conv2dShape) -> bool {
+    const WORK: usize = 500; // operations a value that is copied
+    const FEW: usize = 16;
+    let lanes = simd::lanes();
+    let filled = |count: usize| count as f64 / count.next_multiple_of(lanes) as f64;
+    let [_, columns] = shape.output();
+    let work = 2 * shape.taps() * shape.c_out / (shape.c_in + shape.c_out);
+    let much = work >= WORK && shape.c_in >= FEW && shape.c_out >= FEW;
+    much || (filled(columns) < 0.7 && filled(shape.c_out) > filled(columns))
 }
 
 impl Conv2d {

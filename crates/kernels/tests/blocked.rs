@@ -2,7 +2,7 @@
 
 mod common;
 
-use cirio_kernels::blocked::{Conv2d, Epilogue, Filters, Maps, Method, Pool};
+use cirio_kernels::blocked::{Conv2d, Epilogue, Filters, Maps, Method, Pool, Weights};
 use cirio_kernels::{Conv2dShape, CountPadding, Pool2dShape, Scratch, ShapeError, reference};
 use common::{assert_close, double, random, same_on_any_threads, unwritten};
 use proptest::prelude::*;
@@ -43,7 +43,7 @@ impl Case {
         let plain = Maps::planar(output.size())?;
         plain.copy(n, &values.shortcut, &added, &mut shortcut)?;
         let (mut weights, mut bias) = (unwritten(conv.packed()), vec![0.0; conv.packed_bias()]);
-        conv.pack(&values.w, &mut weights)?;
+        conv.pack(&Weights::new(&values.w, &self.shape)?, &mut weights)?;
         if self.parts[2] {
             bias[..values.bias.len()].copy_from_slice(&values.bias);
         }

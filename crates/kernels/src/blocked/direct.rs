@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::maps::Maps;
 use super::tile::{accumulate, for_vectors, most_vectors};
-use super::{Epilogue, Filters};
+use super::{Epilogue, Filters, Weights};
 use crate::conv::Conv2dShape;
 use crate::parallel::{Parts, piece, threads_for};
 use crate::simd;
@@ -95,6 +95,15 @@ pub(super) fn taps(shape: &Conv2dShape, input: &Maps) -> Option<Vec<u32>> {
     Some(taps)
 }
 
+impl Block {
+    /// The filters of each vector, counted in their group, which has so many.
+    pub(super) fn filters(&self, of_group: usize) -> impl Iterator<Item = Range<usize>> {
+        let lanes = simd::lanes();
+        let first = self.first - self.group * of_group.div_ceil(lanes);
+        (first..first + self.vectors).map(move |vector| vector * lanes..((vector + 1) * lanes).min(of_group))
+    }
+}
+
 impl Direct {
     /// For maps in these layouts; `added` is that of maps which are added to the output.
     ///
@@ -125,27 +134,26 @@ impl Direct {
         self.blocks.iter().map(|block| block.vectors).sum::<usize>() * simd::lanes() * self.taps.len()
     }
 
-    /// Lays the weights out block by block: tap by tap, the weights of a block's filters beside one another. `weight` gives that
-    /// of a filter, a channel of its group, and a place in the kernel; places of filters that do not exist hold 0.
-    pub(super) fn pack(&self, weight: impl Fn(usize, usize, usize) -> f32 + Sync, packed: &mut [f32]) {
+    /// Lays the weights out block by block: tap by tap, the weights of a block's filters beside one another.
+    pub(super) fn pack(&self, weights: &Weights, packed: &mut [f32]) {
         let Conv2dShape { c_in, c_out, kernel, groups, .. } = self.shape;
         let (channels, filters, area, lanes) = (c_in / groups, c_out / groups, kernel[0] * kernel[1], simd::lanes());
         let together = self.input.together();
         let taps = self.taps.len();
         let parts = Parts::new(packed);
-        let of_group = filters.div_ceil(lanes);
         let one = |block: &Block| {
             let wide = block.vectors * lanes;
             // SAFETY: each block has its own place.
             let places = unsafe { parts.part(block.first * lanes * taps..(block.first * lanes + wide) * taps) };
-            let mut places = places.chunks_exact_mut(wide);
-            for first in (0..channels).step_by(together) {
-                for place in 0..area {
-                    for (channel, to) in (first..channels.min(first + together)).zip(&mut places) {
-                        for (index, to) in to.iter_mut().enumerate() {
-                            let in_group = (block.first - block.group * of_group) * lanes + index;
-                            *to = if in_group < filters { weight(block.group * filters + in_group, channel, place) } else { 0.0 };
-                        }
+            let mut of_channel = vec![0.0; area * lanes];
+            for (vector, some) in block.filters(filters).enumerate() {
+                for channel in 0..channels {
+                    weights.lay_out(block.group, some.clone(), channel, area, lanes, &mut of_channel);
+                    let first = channel / together * together;
+                    let (step, lane) = (together.min(channels - first), channel - first);
+                    for (place, values) in of_channel.chunks_exact(lanes).enumerate() {
+                        let tap = first * area + place * step + lane;
+                        places[tap * wide + vector * lanes..][..lanes].copy_from_slice(values);
                     }
                 }
             }

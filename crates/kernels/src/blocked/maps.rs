@@ -3,6 +3,7 @@
 
 use rayon::prelude::*;
 
+use super::transpose::{Rows, transpose};
 use crate::error::{ShapeError, expect, expect_positive, volume};
 use crate::parallel::{CHUNK, Parts, threads_for};
 use crate::simd;
@@ -98,8 +99,13 @@ impl Maps {
     /// When the slice has another length.
     pub fn clear_margin(&self, n: usize, values: &mut [f32]) -> Result<(), ShapeError> {
         expect("the maps", values, &[n, self.image()])?;
+        self.clear_margin_of_groups(values);
+        Ok(())
+    }
+
+    fn clear_margin_of_groups(&self, values: &mut [f32]) {
         if self.margin == [0; 2] {
-            return Ok(());
+            return;
         }
         let side = self.margin[1] * self.together;
         for group in values.chunks_exact_mut(self.group()) {
@@ -112,7 +118,6 @@ impl Maps {
                 row[side + self.width * self.together..].fill(0.0);
             }
         }
-        Ok(())
     }
 
     /// The same maps in another layout: `from` (n images of this layout) to `to` (n images of that one).
@@ -163,7 +168,7 @@ impl Maps {
             if channels < together {
                 to.fill(0.0);
             }
-            gather(from, pixels, to, together, channels, pixels);
+            transpose(from, Rows { count: channels, stride: pixels }, pixels, to, together);
         };
         if threads_for(n * groups, 8 * from.len()) == 1 {
             (0..n * groups).for_each(one);
@@ -174,11 +179,15 @@ impl Maps {
 
     /// Some channels, from the first value of their groups.
     fn copy_piece(&self, channels: usize, from: &[f32], layout: &Self, to: &mut [f32]) {
-        if layout.margin != [0; 2] || (layout.together > 1 && !channels.is_multiple_of(layout.together)) {
+        if layout.together > 1 && !channels.is_multiple_of(layout.together) {
             to.fill(0.0);
+        } else {
+            layout.clear_margin_of_groups(to);
         }
-        let width = self.width;
-        for row in 0..self.height {
+        // Without margins an image is one row.
+        let whole = self.margin == [0; 2] && layout.margin == [0; 2];
+        let (height, width) = if whole { (1, self.height * self.width) } else { (self.height, self.width) };
+        for row in 0..height {
             let from = &from[self.origin([0; 2]) + row * self.row()..];
             let to = &mut to[layout.origin([0; 2]) + row * layout.row()..];
             match (self.together, layout.together) {
@@ -187,27 +196,10 @@ impl Maps {
                         to[group * layout.group()..][..width * a].copy_from_slice(&from[group * self.group()..][..width * a]);
                     }
                 }
-                (1, together) => gather(&from[..(channels - 1) * self.group() + width], self.group(), to, together, channels, width),
-                (together, _) => scatter(from, together, to, layout.group(), channels, width),
+                (1, together) => transpose(from, Rows { count: channels, stride: self.group() }, width, to, together),
+                (together, _) => transpose(from, Rows { count: width, stride: together }, channels, to, layout.group()),
             }
         }
-    }
-}
-
-/// Channels that lie `apart` floats from one another, side by side.
-fn gather(from: &[f32], apart: usize, to: &mut [f32], together: usize, channels: usize, width: usize) {
-    for channel in 0..channels {
-        let row = &from[channel * apart..][..width];
-        let places = to[channel..].iter_mut().step_by(together);
-        row.iter().zip(places).for_each(|(from, to)| *to = *from);
-    }
-}
-
-/// Channels side by side, each to a place of its own.
-fn scatter(from: &[f32], together: usize, to: &mut [f32], apart: usize, channels: usize, width: usize) {
-    for channel in 0..channels {
-        let row = &mut to[channel * apart..][..width];
-        row.iter_mut().zip(from[channel..].iter().step_by(together)).for_each(|(to, from)| *to = *from);
     }
 }
 

@@ -7,12 +7,16 @@ mod direct;
 mod maps;
 mod pool;
 mod tile;
+mod transpose;
 mod weights;
 mod winograd;
+
+use std::ops::Range;
 
 use direct::Direct;
 pub use maps::Maps;
 pub use pool::Pool;
+use transpose::{Rows, transpose};
 pub(crate) use weights::WeightGradient;
 use winograd::Winograd;
 
@@ -36,6 +40,67 @@ pub struct Filters<'a> {
     pub weights: &'a [f32],
     /// As [`Conv2d::pack_bias`] lays them out.
     pub bias: &'a [f32],
+}
+
+/// The weights of a convolution as they lie in a slice.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights<'a> {
+    values: &'a [f32],
+    /// From one group, one filter of a group, and one channel of a group to the next.
+    strides: [usize; 3],
+    /// Whether the kernel is turned by half a circle.
+    turned: bool,
+    factors: Option<&'a [f32]>,
+}
+
+impl<'a> Weights<'a> {
+    /// (filters, C / groups, kernel rows, kernel columns), for a convolution of this shape.
+    ///
+    /// # Errors
+    /// When the slice has another length.
+    pub fn new(values: &'a [f32], shape: &Conv2dShape) -> Result<Self, ShapeError> {
+        let &Conv2dShape { c_in, c_out, kernel, groups, .. } = shape;
+        expect("w", values, &[c_out, c_in / groups.max(1), kernel[0], kernel[1]])?;
+        let [channel, filter] = [kernel[0] * kernel[1], shape.taps()];
+        Ok(Self { values, strides: [c_out / groups * filter, filter, channel], turned: false, factors: None })
+    }
+
+    /// Weights that another convolution uses on its way forward, for the one of this shape that leads its gradients back: filters
+    /// and channels are exchanged, and kernels turned. Its length has been checked.
+    pub(crate) fn turned(values: &'a [f32], shape: &Conv2dShape) -> Self {
+        let &Conv2dShape { c_in, c_out, kernel, groups, .. } = shape;
+        let (filters, channels, area) = (c_in / groups, c_out / groups, kernel[0] * kernel[1]);
+        Self { values, strides: [filters * channels * area, area, channels * area], turned: true, factors: None }
+    }
+
+    /// The same weights, those of each filter times a factor.
+    #[must_use]
+    pub fn scaled(self, factors: &'a [f32]) -> Self {
+        Self { factors: Some(factors), ..self }
+    }
+
+    /// The weights of some filters of a group, at most a vector of them, for one channel: (places of the kernel, lanes). Lanes without
+    /// a filter are 0.
+    fn lay_out(&self, group: usize, filters: Range<usize>, channel: usize, area: usize, lanes: usize, to: &mut [f32]) {
+        let [of_group, of_filter, of_channel] = self.strides;
+        let from = &self.values[group * of_group + filters.start * of_filter + channel * of_channel..];
+        if filters.len() < lanes {
+            to.fill(0.0);
+        }
+        transpose(from, Rows { count: filters.len(), stride: of_filter }, area, to, lanes);
+        if self.turned {
+            for place in 0..area / 2 {
+                let (before, after) = to.split_at_mut((area - 1 - place) * lanes);
+                before[place * lanes..(place + 1) * lanes].swap_with_slice(&mut after[..lanes]);
+            }
+        }
+        if let Some(factors) = self.factors {
+            let first = group * (of_group / of_filter.max(1)) + filters.start;
+            for row in to.chunks_exact_mut(lanes).take(area) {
+                row.iter_mut().zip(&factors[first..first + filters.len()]).for_each(|(weight, factor)| *weight *= factor);
+            }
+        }
+    }
 }
 
 /// How a convolution is computed.
@@ -111,26 +176,18 @@ impl Conv2d {
         self.output.groups() * self.output.together()
     }
 
-    /// Packs weights (filters, C / groups, kernel rows, kernel columns) into `packed`, once for many passes.
+    /// Packs weights into `packed`, once for many passes.
     ///
     /// # Errors
-    /// When a slice has another length.
-    pub fn pack(&self, w: &[f32], packed: &mut [f32]) -> Result<(), ShapeError> {
-        let Conv2dShape { c_in, c_out, kernel, groups, .. } = self.shape;
-        let (channels, area) = (c_in / groups, kernel[0] * kernel[1]);
-        expect("w", w, &[c_out, channels, kernel[0], kernel[1]])?;
-        self.pack_with(|filter, channel, place| w[(filter * channels + channel) * area + place], packed)
-    }
-
-    /// Packs weights that a function gives for a filter, a channel of its group, and a place in the kernel, row by row.
-    ///
-    /// # Errors
-    /// When the slice has another length.
-    pub fn pack_with(&self, weight: impl Fn(usize, usize, usize) -> f32 + Sync, packed: &mut [f32]) -> Result<(), ShapeError> {
+    /// When the slice has another length than [`packed`](Self::packed), or there is not a factor for each filter.
+    pub fn pack(&self, weights: &Weights, packed: &mut [f32]) -> Result<(), ShapeError> {
         expect("the packed weights", packed, &[self.packed()])?;
+        if let Some(factors) = weights.factors {
+            expect("the factors", factors, &[self.shape.c_out])?;
+        }
         match &self.algorithm {
-            Algorithm::Direct(direct) => direct.pack(weight, packed),
-            Algorithm::Winograd(winograd) => winograd.pack(weight, packed),
+            Algorithm::Direct(direct) => direct.pack(weights, packed),
+            Algorithm::Winograd(winograd) => winograd.pack(weights, packed),
         }
         Ok(())
     }
@@ -177,7 +234,7 @@ fn best(shape: &Conv2dShape, cost: impl Fn(Method) -> f64) -> Method {
 
 /// What it costs to pack the weights.
 fn packing(shape: &Conv2dShape, method: Method) -> f64 {
-    const VALUES: f64 = 5e8;
+    const VALUES: f64 = 2e9;
     let places = match method {
         Method::Direct => shape.kernel[0] * shape.kernel[1],
         Method::Winograd(side) => (side + 2) * (side + 2),

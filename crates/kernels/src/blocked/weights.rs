@@ -79,7 +79,9 @@ impl WeightGradient {
                 starts[block.first + vector] = block.first * lanes * self.taps.len() + vector * lanes;
             }
         }
-        let vectors = |first: usize| self.blocks.iter().find(|block| (block.first..block.first + block.vectors).contains(&first)).map_or(1, |block| block.vectors);
+        let vectors = |first: usize| {
+            self.blocks.iter().find(|block| (block.first..block.first + block.vectors).contains(&first)).map_or(1, |block| block.vectors)
+        };
         let one = |(filter, dw): (usize, &mut [f32])| {
             let in_group = filter % filters;
             let vector = filter / filters * of_group + in_group / lanes;

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::direct::{Block, blocks};
 use super::maps::Maps;
 use super::tile::{accumulate, for_vectors};
-use super::{Epilogue, Filters};
+use super::{Epilogue, Filters, Weights};
 use crate::conv::Conv2dShape;
 use crate::parallel::{Parts, Scratch, for_each_task, lane_len, piece, split, threads_for};
 use crate::simd;
@@ -28,8 +28,8 @@ const TILES: usize = 96;
 /// Runs of tiles that are enough for each thread to have its own.
 const RUNS: usize = 4;
 
-/// Side of the largest patch.
-const LARGEST: usize = 6;
+/// Floats of the longest vector.
+const MOST_LANES: usize = 16;
 
 /// The plan for one shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,35 +87,18 @@ impl Winograd {
     }
 
     /// Transforms the filters and lays them out place by place, block by block, channel by channel, the weights of a block's
-    /// filters beside one another. `weight` gives that of a filter, a channel, and a place in the 3×3 kernel.
-    pub(super) fn pack(&self, weight: impl Fn(usize, usize, usize) -> f32 + Sync, packed: &mut [f32]) {
-        let (lanes, c_in, filters) = (simd::lanes(), self.shape.c_in, self.filters());
-        let parts = Parts::new(packed);
+    /// filters beside one another.
+    pub(super) fn pack(&self, weights: &Weights, packed: &mut [f32]) {
+        let tasks = self.blocks.len() * self.shape.c_in;
+        let parts = &Parts::new(packed);
         let one = |task: usize| {
-            let (block, channel) = (&self.blocks[task / c_in], task % c_in);
-            let wide = block.vectors * lanes;
-            let start = block.first * lanes * c_in + channel * wide;
-            let mut transformed = [0.0; LARGEST * LARGEST];
-            for index in 0..wide {
-                let filter = block.first * lanes + index;
-                if filter < self.shape.c_out {
-                    transform_filter(self.side, |place| weight(filter, channel, place), &mut transformed);
-                } else {
-                    transformed.fill(0.0);
-                }
-                for (place, &value) in transformed[..self.places()].iter().enumerate() {
-                    let at = place * c_in * filters + start + index;
-                    // SAFETY: this float belongs to this block and channel.
-                    let to = unsafe { parts.part(at..at + 1) };
-                    to[0] = value;
-                }
-            }
+            let (block, channel) = (self.blocks[task / self.shape.c_in], task % self.shape.c_in);
+            Arch::new().dispatch(Pack { plan: self, weights, block, channel, parts });
         };
-        let tasks = self.blocks.len() * c_in;
-        if threads_for(tasks, 64 * self.packed()) == 1 {
+        if threads_for(tasks, 16 * self.packed()) == 1 {
             (0..tasks).for_each(one);
         } else {
-            (0..tasks).into_par_iter().for_each(one);
+            (0..tasks).into_par_iter().with_min_len(16).for_each(one);
         }
     }
 
@@ -406,23 +389,63 @@ fn transform_output<S: Simd, const M: usize, const A: usize>(simd: S, m: [S::f32
     out
 }
 
-/// G·g·Gᵀ of a 3×3 filter.
-fn transform_filter(side: usize, weight: impl Fn(usize) -> f32, out: &mut [f32; LARGEST * LARGEST]) {
-    const G2: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
-    const G4: [[f64; 3]; 6] = [
-        [1.0 / 4.0, 0.0, 0.0],
-        [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-        [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-        [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-        [0.0, 0.0, 1.0],
-    ];
-    let rows: &[[f64; 3]] = if side == 2 { &G2 } else { &G4 };
-    let filter: [f64; 9] = std::array::from_fn(|place| weight(place).into());
-    for (i, down) in rows.iter().enumerate() {
-        for (j, across) in rows.iter().enumerate() {
-            let row = |r: usize| (0..3).map(|s| filter[3 * r + s] * across[s]).sum::<f64>();
-            out[i * rows.len() + j] = (0..3).map(|r| down[r] * row(r)).sum::<f64>() as f32;
+/// The transformed weights of a block of filters for one channel.
+struct Pack<'a> {
+    plan: &'a Winograd,
+    weights: &'a Weights<'a>,
+    block: Block,
+    channel: usize,
+    parts: &'a Parts<'a>,
+}
+
+impl WithSimd for Pack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        if self.plan.side == 2 {
+            const G: [[f32; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
+            self.transform::<S, 4>(simd, G);
+        } else {
+            const G: [[f32; 3]; 6] = [
+                [1.0 / 4.0, 0.0, 0.0],
+                [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+                [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+                [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+                [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+                [0.0, 0.0, 1.0],
+            ];
+            self.transform::<S, 6>(simd, G);
+        }
+    }
+}
+
+impl Pack<'_> {
+    /// G·g·Gᵀ of 3×3 filters g, a vector of them at a time.
+    #[inline(always)]
+    fn transform<S: Simd, const A: usize>(&self, simd: S, g: [[f32; 3]; A]) {
+        let (plan, lanes, c_in) = (self.plan, S::F32_LANES, self.plan.shape.c_in);
+        let wide = self.block.vectors * lanes;
+        let start = self.block.first * lanes * c_in + self.channel * wide;
+        let mut of_channel = [0.0; 9 * MOST_LANES];
+        let of_channel = &mut of_channel[..9 * lanes];
+        let product = |row: [f32; 3], values: [S::f32s; 3]| {
+            let first = simd.mul_f32s(simd.splat_f32s(row[0]), values[0]);
+            let second = simd.mul_add_e_f32s(simd.splat_f32s(row[1]), values[1], first);
+            simd.mul_add_e_f32s(simd.splat_f32s(row[2]), values[2], second)
+        };
+        for (vector, filters) in self.block.filters(plan.shape.c_out).enumerate() {
+            self.weights.lay_out(0, filters, self.channel, 9, lanes, of_channel);
+            let (values, _) = S::as_simd_f32s(of_channel);
+            for (i, down) in g.into_iter().enumerate() {
+                let row = std::array::from_fn(|s| product(down, [values[s], values[3 + s], values[6 + s]]));
+                for (j, across) in g.into_iter().enumerate() {
+                    let at = (i * A + j) * c_in * plan.filters() + start + vector * lanes;
+                    // SAFETY: this vector belongs to this block and channel.
+                    let to = unsafe { self.parts.part(at..at + lanes) };
+                    S::as_mut_simd_f32s(to).0[0] = product(across, row);
+                }
+            }
         }
     }
 }

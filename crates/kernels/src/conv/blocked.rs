@@ -2,7 +2,7 @@
 //! layout, computed there, and copied back. Gradients to the input go the same way, with the filters turned by half a circle.
 
 use super::Conv2dShape;
-use crate::blocked::{Conv2d, Epilogue, Filters, Maps, Method, WeightGradient};
+use crate::blocked::{Conv2d, Epilogue, Filters, Maps, Method, WeightGradient, Weights};
 use crate::error::ShapeError;
 use crate::parallel::Scratch;
 use crate::simd;
@@ -42,37 +42,20 @@ impl Blocked {
         y: &mut [f32],
         scratch: &mut Scratch,
     ) -> Result<(), ShapeError> {
-        let area = self.shape.kernel[0] * self.shape.kernel[1];
-        let channels = self.shape.c_in / self.shape.groups;
-        self.run(n, x, |filter, channel, place| w[(filter * channels + channel) * area + place], bias, y, scratch)
+        self.run(n, x, &Weights::new(w, &self.shape)?, bias, y, scratch)
     }
 
     /// The gradient to the input of the convolution that this one's shape was turned (see `Direct::turned`) from.
     pub(super) fn backward_input(&self, n: usize, dy: &[f32], w: &[f32], dx: &mut [f32], scratch: &mut Scratch) -> Result<(), ShapeError> {
-        // This one's filters are that one's channels, and the other way round.
-        let [filters, channels] = [self.shape.c_in / self.shape.groups, self.shape.c_out / self.shape.groups];
-        let area = self.shape.kernel[0] * self.shape.kernel[1];
-        let weight = |channel: usize, filter: usize, place: usize| {
-            let (group, channel) = (channel / channels, channel % channels);
-            w[((group * filters + filter) * channels + channel) * area + area - 1 - place]
-        };
-        self.run(n, dy, weight, None, dx, scratch)
+        self.run(n, dy, &Weights::turned(w, &self.shape), None, dx, scratch)
     }
 
-    fn run(
-        &self,
-        n: usize,
-        x: &[f32],
-        weight: impl Fn(usize, usize, usize) -> f32 + Sync,
-        bias: Option<&[f32]>,
-        y: &mut [f32],
-        scratch: &mut Scratch,
-    ) -> Result<(), ShapeError> {
+    fn run(&self, n: usize, x: &[f32], w: &Weights, bias: Option<&[f32]>, y: &mut [f32], scratch: &mut Scratch) -> Result<(), ShapeError> {
         let conv = self.plan(n);
         let together = together(&self.shape, [self.input, self.output], n);
         let lengths = [conv.packed(), conv.packed_bias(), together * self.input.image(), together * self.output.image()];
         let ([weights, packed_bias, inside, outside], scratch) = scratch.buffers_and_rest(lengths);
-        conv.pack_with(weight, weights)?;
+        conv.pack(w, weights)?;
         packed_bias.fill(0.0);
         if let Some(bias) = bias {
             packed_bias[..bias.len()].copy_from_slice(bias);

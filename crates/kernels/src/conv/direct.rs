@@ -67,13 +67,15 @@ struct Vector {
     output: usize,
     /// How many of its first pixels are in the vector before, too.
     overlap: usize,
+    /// How many of its pixels there are: fewer than it has places where the whole row is shorter.
+    pixels: usize,
 }
 
 impl Direct {
     /// For a pass that computes pixels: [`forward`](Self::forward) or [`backward_input`](Self::backward_input). A slab is work
     /// enough for a thread to begin.
     ///
-    /// None where a row of the output is shorter than a vector, or the lists of taps and vectors would be long.
+    /// None where a row of the output is shorter than half of a vector, or the lists of taps and vectors would be long.
     pub(super) fn for_pixels(shape: Conv2dShape) -> Option<Self> {
         let [rows, columns] = shape.output();
         let operations = (2 * shape.c_out * columns).saturating_mul(shape.taps()).saturating_mul(rows);
@@ -92,13 +94,13 @@ impl Direct {
     fn new(shape: Conv2dShape, rows: usize) -> Option<Self> {
         let Conv2dShape { c_in, w, h, kernel, stride, padding, dilation, groups, .. } = shape;
         let (out, lanes) = (shape.output(), simd::lanes());
-        if out[1] < lanes || out[1] > LONG || shape.taps() > LONG {
+        if 2 * out[1] < lanes || out[1] > LONG || shape.taps() > LONG {
             return None;
         }
-        let copied = (padding != [0; 2] || stride[1] != 1).then(|| {
+        let copied = (padding != [0; 2] || stride[1] != 1 || out[1] < lanes).then(|| {
             let phases = (0..kernel[1]).map(|s| s * dilation[1] % stride[1]).max().unwrap_or(0) + 1;
             let tall = (rows - 1) * stride[0] + (kernel[0] - 1) * dilation[0] + 1;
-            [phases, tall, out[1] + (kernel[1] - 1) * dilation[1] / stride[1]]
+            [phases, tall, out[1].max(lanes) + (kernel[1] - 1) * dilation[1] / stride[1]]
         });
         let [phases, tall, wide] = copied.unwrap_or([1, h, w]);
         let mut taps = Vec::with_capacity(shape.taps());
@@ -114,8 +116,9 @@ impl Direct {
         let mut vectors = Vec::with_capacity(rows * out[1].div_ceil(lanes));
         for row in 0..rows {
             for wanted in (0..out[1]).step_by(lanes) {
-                let column = wanted.min(out[1] - lanes);
-                vectors.push(Vector { input: row * stride[0] * wide + column, output: row * out[1] + column, overlap: wanted - column });
+                let column = wanted.min(out[1].saturating_sub(lanes));
+                let (input, output) = (row * stride[0] * wide + column, row * out[1] + column);
+                vectors.push(Vector { input, output, overlap: wanted - column, pixels: lanes.min(out[1]) });
             }
         }
         let farthest = taps.iter().copied().max()?;
@@ -334,8 +337,11 @@ impl Forward<'_> {
             for (sum, vector) in sums.into_iter().zip(vectors) {
                 let start = self.start + (filter + f) * self.plan.map() + vector.output;
                 // SAFETY: the rows of a slab belong to one task, which has one of these parts at a time.
-                let place = unsafe { self.y.part(start..start + S::F32_LANES) };
-                S::as_mut_simd_f32s(place).0[0] = sum;
+                let place = unsafe { self.y.part(start..start + vector.pixels) };
+                match S::as_mut_simd_f32s(place) {
+                    ([place], []) => *place = sum,
+                    _ => simd.partial_store_f32s(place, sum),
+                }
             }
         }
     }

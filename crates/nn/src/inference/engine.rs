@@ -1,7 +1,7 @@
 //! Runs a graph on the kernels: a plan for a size of images, and the memory for it.
 
 use candle_core::{Device, Error, Result, Storage, Tensor};
-use cirio_kernels::blocked::{Conv2d, Epilogue, Filters, Maps, Method, Pool};
+use cirio_kernels::blocked::{self, Conv2d, Epilogue, Filters, Maps, Method, Pool};
 use cirio_kernels::{Conv2dShape, Linear, Pool2dShape, Scratch, ShapeError, relu_in_place};
 
 use super::graph::{Conv, Graph, Node, Op, Weights};
@@ -372,9 +372,8 @@ fn plan_conv(conv: &mut Conv, n: usize, shape: Conv2dShape, layouts: [Maps; 3]) 
         conv.weights = on_slice(weight, |w| match &packed {
             Some((method, plan)) => {
                 let mut values = vec![0.0; plan.packed()];
-                let area = shape.kernel[0] * shape.kernel[1];
-                let weight = |filter: usize, channel: usize, place: usize| w[filter * of_filter + channel * area + place] * factors[filter];
-                plan.pack_with(weight, &mut values).map_err(Error::wrap)?;
+                let given = blocked::Weights::new(w, &shape).map_err(Error::wrap)?;
+                plan.pack(&given.scaled(factors), &mut values).map_err(Error::wrap)?;
                 Ok(Weights::Packed(*method, values))
             }
             None => Ok(Weights::Plain(

@@ -62,7 +62,7 @@ impl Direct {
     }
 
     /// Lays the gradients to some slabs out as vectors: block by block, in a block slab by slab, vector by vector, filter by
-    /// filter. What a vector has in common with the one before it is 0 in the later one.
+    /// filter. What a vector has in common with the one before it is 0 in the later one, and so is what lies beyond the row.
     fn pack_gradients(&self, dy: &[f32], slabs: Range<usize>, blocks: Range<usize>, packed: &mut [f32]) {
         let (map, lanes) = (self.map(), simd::lanes());
         let mut places = packed.chunks_exact_mut(lanes);
@@ -73,8 +73,10 @@ impl Direct {
                 for vector in self.vectors_of(slab) {
                     for filter in filters.clone() {
                         let Some(place) = places.next() else { return };
-                        place.copy_from_slice(&dy[start + filter * map + vector.output..][..lanes]);
-                        place[..vector.overlap].fill(0.0);
+                        let (pixels, beyond) = place.split_at_mut(vector.pixels);
+                        pixels.copy_from_slice(&dy[start + filter * map + vector.output..][..vector.pixels]);
+                        pixels[..vector.overlap].fill(0.0);
+                        beyond.fill(0.0);
                     }
                 }
             }
