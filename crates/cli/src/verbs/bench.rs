@@ -133,9 +133,14 @@ impl Args {
     fn build(&self, layers: &Layers, device: &Device) -> Result<Stack> {
         let store = Store::new(0, DType::F32, device);
         let Some(path) = &self.weights else { return Ok(layers.build(store.var_builder())?) };
-        let store = store.with_weights(Weights::open(path)?);
+        let file = || path.display().to_string();
+        let weights = Weights::open(path)?;
+        if !self.train {
+            return layers.load(&weights, device).with_context(file);
+        }
+        let store = store.with_weights(weights);
         let stack = layers.build(store.var_builder())?;
-        store.report().complete().with_context(|| path.display().to_string())?;
+        store.report().complete().with_context(file)?;
         Ok(stack)
     }
 }
