@@ -82,7 +82,23 @@ def mnn(folder, images, threads):
     return lambda: np.array(net.forward([given])[0].read())
 
 
-def torch_network(folder, threads):
+def as_it_is(network, images):
+    return network, images
+
+
+def channels_last(network, images):
+    import torch
+
+    return network.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
+
+
+def compiled(network, images):
+    import torch
+
+    return torch.compile(network), images
+
+
+def torch_network(folder, images, threads):
     import torch
     from safetensors.torch import load_file as load_tensors
 
@@ -91,69 +107,60 @@ def torch_network(folder, threads):
     torch.set_num_threads(threads)
     network = networks.NETWORKS[folder.name][0]()
     network.load_state_dict(load_tensors(folder / "weights.safetensors"))
-    return network.eval()
+    return network.eval(), torch.from_numpy(images)
 
 
-def torch_eager(folder, images, threads):
-    return torch_run(torch_network(folder, threads), images)
+def torch_pass(form):
+    """Makes what runs a forward pass of a network in one of the forms above."""
+
+    def make(folder, images, threads):
+        import torch
+
+        torch._inductor.config.freezing = True
+        network, tensor = form(*torch_network(folder, images, threads))
+
+        def run():
+            # Not inference mode, under which compiled networks are not frozen.
+            with torch.no_grad():
+                return network(tensor).numpy()
+
+        return run
+
+    return make
 
 
-def torch_channels_last(folder, images, threads):
-    import torch
+def torch_step(form):
+    """Makes what runs a training step: forward, cross-entropy, backward, and the update by SGD with momentum."""
 
-    network = torch_network(folder, threads).to(memory_format=torch.channels_last)
-    return torch_run(network, images, memory_format=torch.channels_last)
+    def make(folder, images, threads):
+        import torch
 
+        network, tensor = torch_network(folder, images, threads)
+        optimizer = torch.optim.SGD(network.parameters(), 1e-3, momentum=0.9, weight_decay=5e-4)
+        labels = torch.arange(len(images)) % network(tensor).shape[1]
+        network, tensor = form(network.train(), tensor)
 
-def torch_compiled(folder, images, threads):
-    import torch
+        def run():
+            loss = torch.nn.functional.cross_entropy(network(tensor), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss.item()
 
-    torch._inductor.config.freezing = True
-    return torch_run(torch.compile(torch_network(folder, threads)), images)
+        return run
 
-
-def torch_run(network, images, **layout):
-    import torch
-
-    tensor = torch.from_numpy(images).to(**layout) if layout else torch.from_numpy(images)
-
-    def run():
-        # Not inference mode, under which compiled networks are not frozen.
-        with torch.no_grad():
-            return network(tensor).numpy()
-
-    return run
+    return make
 
 
-def torch_step(folder, images, threads):
-    """A training step: forward, cross-entropy, backward, and the update by SGD with momentum."""
-    import torch
-
-    network = torch_network(folder, threads).train()
-    tensor = torch.from_numpy(images)
-    labels = torch.arange(len(images)) % network(tensor).shape[1]
-    optimizer = torch.optim.SGD(network.parameters(), 1e-3, momentum=0.9, weight_decay=5e-4)
-
-    def run():
-        loss = torch.nn.functional.cross_entropy(network(tensor), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return run
-
-
-ENGINES = {
+FORMS = {"torch": as_it_is, "torch-channels-last": channels_last, "torch-compile": compiled}
+STEPS = {name: torch_step(form) for name, form in FORMS.items()}
+PASSES = {
     "onnxruntime": onnxruntime,
     "openvino": openvino,
     "ncnn": ncnn,
     "mnn": mnn,
-    "torch": torch_eager,
-    "torch-channels-last": torch_channels_last,
-    "torch-compile": torch_compiled,
+    **{name: torch_pass(form) for name, form in FORMS.items()},
 }
-STEPS = {"torch": torch_step}
 
 
 def timed(run, seconds):
@@ -176,7 +183,7 @@ def peak_rss_mb():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("engine", choices=ENGINES)
+    parser.add_argument("engine", choices=PASSES)
     parser.add_argument("folder", type=Path, help="of the network")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
@@ -185,12 +192,13 @@ def main():
     parser.add_argument("--output", type=Path, help="where to write the logits")
     args = parser.parse_args()
     images = load_file(args.folder / f"b{args.batch}.safetensors")["images"]
-    maker = STEPS[args.engine] if args.train else ENGINES[args.engine]
-    run = maker(args.folder, images, args.threads)
+    make = (STEPS if args.train else PASSES)[args.engine]
+    run = make(args.folder, images, args.threads)
     if args.output:
         save_file({"logits": np.ascontiguousarray(run()).reshape(args.batch, -1)}, args.output)
     times = timed(run, args.seconds)
-    print(json.dumps({"median_ms": statistics.median(times), "best_ms": min(times), "runs": len(times), "peak_rss_mb": peak_rss_mb()}))
+    result = {"median_ms": statistics.median(times), "best_ms": min(times), "runs": len(times), "peak_rss_mb": peak_rss_mb()}
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -12,12 +12,11 @@ use safetensors::{Dtype, SafeTensors};
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// `FOLDER BATCH THREADS SECONDS [OUTPUT]`.
+/// `FOLDER BATCH SECONDS [OUTPUT]`.
 pub struct Job {
     /// The folder of the network; its name is the network's.
     pub folder: PathBuf,
     pub batch: usize,
-    pub threads: usize,
     seconds: f64,
     output: Option<PathBuf>,
 }
@@ -31,11 +30,10 @@ pub struct Floats {
 impl Job {
     pub fn from_arguments() -> Result<Self> {
         let mut arguments = std::env::args().skip(1);
-        let mut next = |name: &str| arguments.next().ok_or(format!("{name} is missing: FOLDER BATCH THREADS SECONDS [OUTPUT]"));
+        let mut next = |name: &str| arguments.next().ok_or(format!("{name} is missing: FOLDER BATCH SECONDS [OUTPUT]"));
         Ok(Self {
             folder: next("FOLDER")?.into(),
             batch: next("BATCH")?.parse()?,
-            threads: next("THREADS")?.parse()?,
             seconds: next("SECONDS")?.parse()?,
             output: next("OUTPUT").ok().map(PathBuf::from),
         })

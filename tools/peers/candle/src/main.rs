@@ -1,4 +1,4 @@
-//! Times candle's own operations: `candle-peer FOLDER BATCH THREADS SECONDS [OUTPUT]`.
+//! Times candle's own operations: `candle-peer FOLDER BATCH SECONDS [OUTPUT]`. `RAYON_NUM_THREADS` is the number of threads.
 
 mod networks;
 #[path = "../../timing.rs"]

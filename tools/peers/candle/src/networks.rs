@@ -1,7 +1,7 @@
 //! The networks out of candle-nn's layers, in evaluation. Names of weights are torchvision's.
 
 use candle_core::{D, Error, Result, Tensor};
-use candle_nn::{BatchNormConfig, Conv2dConfig, Module, ModuleT, Sequential, VarBuilder, batch_norm, conv2d, conv2d_no_bias, linear, seq};
+use candle_nn::{BatchNorm, BatchNormConfig, Conv2dConfig, Module, ModuleT, Sequential, VarBuilder, conv2d, conv2d_no_bias, linear, seq};
 
 /// The network of this name; images (N, C, H, W) to logits (N, K).
 pub fn build(name: &str, vb: VarBuilder) -> Result<Sequential> {
@@ -117,7 +117,7 @@ fn resnet50(vb: VarBuilder) -> Result<Sequential> {
     Ok(layers.add_fn(|x| x.mean(D::Minus1)?.mean(D::Minus1)).add(linear(2048, 1000, vb.pp("fc"))?))
 }
 
-fn bottleneck([channels, width]: [usize; 2], stride: usize, project: bool, vb: VarBuilder) -> Result<impl Module> {
+fn bottleneck([channels, width]: [usize; 2], stride: usize, project: bool, vb: VarBuilder) -> Result<Bottleneck> {
     let body = seq()
         .add(conv2d_no_bias(channels, width, 1, window(1, 0), vb.pp("conv1"))?)
         .add(normalise(width, vb.pp("bn1"))?)
@@ -133,10 +133,29 @@ fn bottleneck([channels, width]: [usize; 2], stride: usize, project: bool, vb: V
             .add(normalise(4 * width, vb.pp("downsample.1"))?),
         false => seq(),
     };
-    Ok(candle_nn::func(move |x| (body.forward(x)? + shortcut.forward(x)?)?.relu()))
+    Ok(Bottleneck { body, shortcut })
 }
 
-fn normalise(channels: usize, vb: VarBuilder) -> Result<impl Module> {
-    let norm = batch_norm(channels, BatchNormConfig::from(1e-5), vb)?;
-    Ok(candle_nn::func(move |x| norm.forward_t(x, false)))
+fn normalise(channels: usize, vb: VarBuilder) -> Result<Normalise> {
+    Ok(Normalise(candle_nn::batch_norm(channels, BatchNormConfig::from(1e-5), vb)?))
+}
+
+struct Bottleneck {
+    body: Sequential,
+    shortcut: Sequential,
+}
+
+impl Module for Bottleneck {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        (self.body.forward(x)? + self.shortcut.forward(x)?)?.relu()
+    }
+}
+
+/// Batch norm with the stored statistics.
+struct Normalise(BatchNorm);
+
+impl Module for Normalise {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.0.forward_t(x, false)
+    }
 }
