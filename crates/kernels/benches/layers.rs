@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use cirio_kernels::blocked::{self, Epilogue, Filters, Maps, Method, Weights};
+use cirio_kernels::blocked::{self, Epilogue, Filters, Maps, Method, Packed, Weights};
 use cirio_kernels::{Conv2d, Conv2dShape, Linear, Lrn, LrnShape, MaxPool2d, Pool2dShape, Scratch, ShapeError, relu, relu_backward};
 
 fn main() -> Result<(), ShapeError> {
@@ -165,7 +165,7 @@ impl Bench {
             let star = if method == best { "*" } else { "" };
             let name = format!("blocked {n} {}>{} {rows} {method:?}{star}", shape.c_in, shape.c_out);
             self.time(&name, operations, |scratch| {
-                let filters = Filters { weights: &weights, bias: &bias };
+                let filters = Filters { weights: Packed::Full(&weights), bias: &bias };
                 plan.forward(n, &x, filters, Epilogue::default(), black_box(&mut y), scratch)
             })?;
         }

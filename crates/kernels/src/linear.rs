@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
 use crate::error::{ShapeError, expect, expect_positive, volume};
@@ -10,14 +12,40 @@ use crate::gemm::{Into, Matrix, product};
 use crate::parallel::{Parts, Scratch, for_each_task, lane_len, piece, threads_for};
 use crate::simd;
 
-/// Images up to which the weights are read row by row as in a product of a matrix and a vector.
+/// Images up to which the weights are read row by row as in a product of a matrix and a vector, and up to which they are where
+/// rows are long.
 const FEW_IMAGES: usize = 4;
+const SOME_IMAGES: usize = 16;
+const LONG: usize = 512;
+
+/// Weights of a task where they are read row by row.
+const PIECE: usize = 1 << 16;
 
 /// Most images of a block that an output is cut into.
 const IMAGES: usize = 64;
 
 /// Outputs whose gradients are passed to the inputs at a time: more rows of the weights than that are too many pages of memory.
 const ROWS: usize = 32;
+
+/// A type that weights are kept in.
+trait Weight: Copy + Sync {
+    /// Some weights in f32, if need be in `buffer`, which has room for them.
+    fn widened<'a>(weights: &'a [Self], buffer: &'a mut [f32]) -> &'a [f32];
+}
+
+impl Weight for f32 {
+    fn widened<'a>(weights: &'a [Self], _buffer: &'a mut [f32]) -> &'a [f32] {
+        weights
+    }
+}
+
+impl Weight for f16 {
+    fn widened<'a>(weights: &'a [Self], buffer: &'a mut [f32]) -> &'a [f32] {
+        let buffer = &mut buffer[..weights.len()];
+        weights.convert_to_f32_slice(buffer);
+        buffer
+    }
+}
 
 /// A fully connected layer of fixed sizes; see [`Linear::new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +88,8 @@ impl Linear {
         if let Some(bias) = bias {
             expect("bias", bias, &[outputs])?;
         }
-        if n <= FEW_IMAGES {
-            self.forward_few(n, x, w, bias, y);
+        if n <= FEW_IMAGES || (n <= SOME_IMAGES && inputs >= LONG) {
+            self.forward_few(n, x, w, bias, y, scratch);
             return Ok(());
         }
         self.for_each_block(n, outputs, inputs, y, scratch, |images, features, block| {
@@ -77,24 +105,72 @@ impl Linear {
         Ok(())
     }
 
-    /// Each row of the weights is read once and multiplied with every image: the speed of memory is the limit.
-    fn forward_few(&self, n: usize, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    /// As [`forward`](Self::forward), for weights in half precision: they are half the way from memory, which is the limit for few images.
+    /// Sums are taken in f32.
+    ///
+    /// # Errors
+    /// When a slice has another length.
+    pub fn forward_half(
+        &self,
+        n: usize,
+        x: &[f32],
+        w: &[f16],
+        bias: Option<&[f32]>,
+        y: &mut [f32],
+        scratch: &mut Scratch,
+    ) -> Result<(), ShapeError> {
+        let &Self { inputs, outputs } = self;
+        expect("x", x, &[n, inputs])?;
+        expect("y", y, &[n, outputs])?;
+        if w.len() != volume(&[inputs, outputs])? {
+            return Err(ShapeError::Length { what: "w", given: w.len(), expected: inputs * outputs, shape: vec![outputs, inputs] });
+        }
+        if let Some(bias) = bias {
+            expect("bias", bias, &[outputs])?;
+        }
+        self.forward_few(n, x, w, bias, y, scratch);
+        Ok(())
+    }
+
+    /// Some rows of the weights are read once and multiplied with every image: the speed of memory is the limit.
+    fn forward_few<W: Weight>(&self, n: usize, x: &[f32], w: &[W], bias: Option<&[f32]>, y: &mut [f32], scratch: &mut Scratch) {
         let &Self { inputs, outputs } = self;
         let y = Parts::new(y);
-        let one = |feature: usize| {
-            let row = &w[feature * inputs..][..inputs];
-            for image in 0..n {
-                let sum = simd::dot(&x[image * inputs..][..inputs], row);
-                // SAFETY: this feature of this image is written here alone.
-                let place = unsafe { y.part(image * outputs + feature..image * outputs + feature + 1) };
-                place[0] = sum + bias.map_or(0.0, |bias| bias[feature]);
+        let together = (PIECE / inputs).clamp(1, outputs).next_multiple_of(2);
+        let tasks = outputs.div_ceil(together);
+        let lane = lane_len(&[2 * inputs]);
+        let [lanes] = scratch.buffers([threads_for(tasks, 2 * n.max(1) * inputs * outputs) * lane]);
+        for_each_task(tasks, lanes, lane, |task, lane| {
+            let features = piece(task, together, outputs);
+            for first in features.clone().step_by(2) {
+                let pair = first..(first + 2).min(features.end);
+                let rows = W::widened(&w[pair.start * inputs..pair.end * inputs], lane);
+                // The last row may be alone: it then stands for both.
+                let rows = [&rows[..inputs], &rows[rows.len() - inputs..]];
+                let write = |first: usize, sums: &[[f32; 2]]| {
+                    for (image, sums) in sums.iter().enumerate() {
+                        for (feature, sum) in pair.clone().zip(sums) {
+                            let at = (first + image) * outputs + feature;
+                            // SAFETY: this feature of this image is written here alone.
+                            let place = unsafe { y.part(at..at + 1) };
+                            place[0] = sum + bias.map_or(0.0, |bias| bias[feature]);
+                        }
+                    }
+                };
+                let mut image = 0;
+                while image < n {
+                    let images = &x[image * inputs..];
+                    let together = [8, 4, 2].into_iter().find(|&count| image + count <= n).unwrap_or(1);
+                    match together {
+                        8 => write(image, &simd::dots::<8>(rows, images)),
+                        4 => write(image, &simd::dots::<4>(rows, images)),
+                        2 => write(image, &simd::dots::<2>(rows, images)),
+                        _ => write(image, &simd::dots::<1>(rows, images)),
+                    }
+                    image += together;
+                }
             }
-        };
-        if threads_for(outputs, 2 * n * inputs * outputs) == 1 {
-            (0..outputs).for_each(one);
-        } else {
-            (0..outputs).into_par_iter().with_min_len((1 << 16) / inputs.min(1 << 16)).for_each(one);
-        }
+        });
     }
 
     /// dx = dy·w, the gradient to the input.

@@ -13,33 +13,33 @@ pub(crate) fn add(to: &mut [f32], from: &[f32]) {
     vectorised(|| to.iter_mut().zip(from).for_each(|(to, from)| *to += from));
 }
 
-/// The sum of the products, in an order that depends on the length alone.
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    struct Dot<'a>(&'a [f32], &'a [f32]);
-    impl WithSimd for Dot<'_> {
-        type Output = f32;
+/// The sums of the products of two rows with each of N vectors of their length, which lie one after the other; each in an order
+/// that depends on the length alone.
+pub(crate) fn dots<const N: usize>(rows: [&[f32]; 2], vectors: &[f32]) -> [[f32; 2]; N] {
+    struct Dots<'a, const N: usize>([&'a [f32]; 2], &'a [f32]);
+    impl<const N: usize> WithSimd for Dots<'_, N> {
+        type Output = [[f32; 2]; N];
         #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) -> f32 {
-            let (a, a_tail) = S::as_simd_f32s(self.0);
-            let (b, b_tail) = S::as_simd_f32s(self.1);
-            let mut sums = [simd.splat_f32s(0.0); 4];
-            let (a, a_rest) = pulp::as_arrays::<4, _>(a);
-            let (b, b_rest) = pulp::as_arrays::<4, _>(b);
-            for (a, b) in a.iter().zip(b) {
-                for lane in 0..4 {
-                    sums[lane] = simd.mul_add_e_f32s(a[lane], b[lane], sums[lane]);
+        fn with_simd<S: Simd>(self, simd: S) -> [[f32; 2]; N] {
+            let length = self.0[0].len();
+            let parts = |values| S::as_simd_f32s(values);
+            let [(first, first_tail), (second, second_tail)] = self.0.map(parts);
+            let vectors: [_; N] = std::array::from_fn(|n| parts(&self.1[n * length..(n + 1) * length]));
+            let mut sums = [[simd.splat_f32s(0.0); 2]; N];
+            for (place, (&a, &b)) in first.iter().zip(second).enumerate() {
+                for n in 0..N {
+                    let x = vectors[n].0[place];
+                    sums[n] = [simd.mul_add_e_f32s(a, x, sums[n][0]), simd.mul_add_e_f32s(b, x, sums[n][1])];
                 }
             }
-            for (&a, &b) in a_rest.iter().zip(b_rest) {
-                sums[0] = simd.mul_add_e_f32s(a, b, sums[0]);
-            }
-            let (a, b) = (simd.partial_load_f32s(a_tail), simd.partial_load_f32s(b_tail));
-            sums[1] = simd.mul_add_e_f32s(a, b, sums[1]);
-            let [first, second, third, fourth] = sums;
-            simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(first, second), simd.add_f32s(third, fourth)))
+            let [a, b] = [first_tail, second_tail].map(|tail| simd.partial_load_f32s(tail));
+            std::array::from_fn(|n| {
+                let x = simd.partial_load_f32s(vectors[n].1);
+                [simd.mul_add_e_f32s(a, x, sums[n][0]), simd.mul_add_e_f32s(b, x, sums[n][1])].map(|sum| simd.reduce_sum_f32s(sum))
+            })
         }
     }
-    Arch::new().dispatch(Dot(a, b))
+    Arch::new().dispatch(Dots::<N>(rows, vectors))
 }
 
 /// The sum of the values, in an order that depends on the length alone.

@@ -2,9 +2,10 @@
 
 mod common;
 
-use cirio_kernels::blocked::{Conv2d, Epilogue, Filters, Maps, Method, Pool, Weights};
+use cirio_kernels::blocked::{Conv2d, Epilogue, Filters, Maps, Method, Packed, Pool, Weights};
 use cirio_kernels::{Conv2dShape, CountPadding, Pool2dShape, Scratch, ShapeError, reference};
 use common::{assert_close, double, random, same_on_any_threads, unwritten};
+use half::f16;
 use proptest::prelude::*;
 
 /// A case: a shape, the number of images, and layouts.
@@ -49,7 +50,7 @@ impl Case {
         }
         let mut y = vec![0.0; n * output.image()];
         let epilogue = Epilogue { add: self.parts[0].then_some((&added, shortcut.as_slice())), relu: self.parts[1] };
-        conv.forward(n, &x, Filters { weights: &weights, bias: &bias }, epilogue, &mut y, scratch)?;
+        conv.forward(n, &x, Filters { weights: Packed::Full(&weights), bias: &bias }, epilogue, &mut y, scratch)?;
         let mut result = unwritten(n * plain.image());
         output.copy(n, &y, &plain, &mut result)?;
         let mut again = unwritten(y.len());
@@ -173,6 +174,29 @@ fn errors_of_winograd() -> Result<(), ShapeError> {
     Ok(())
 }
 
+/// Weights that half precision holds exactly give the same in both.
+#[test]
+fn weights_in_half_precision() -> Result<(), ShapeError> {
+    for method in [Method::Direct, Method::Winograd(2)] {
+        let case = Case { parts: [false; 3], ..plain(square(150, 70, 12, 3), 2) };
+        let layouts = case.layouts()?;
+        let conv = Conv2d::new(case.shape, layouts, method)?.expect("it applies");
+        // Multiples of 4 are still multiples of 1 when they are transformed.
+        let w: Vec<f32> = (0..70 * 150 * 9).map(|index| (index * 7 % 11) as f32 * 4.0 - 20.0).collect();
+        let (mut weights, bias) = (unwritten(conv.packed()), vec![0.0; conv.packed_bias()]);
+        conv.pack(&Weights::new(&w, &case.shape)?, &mut weights)?;
+        let half: Vec<f16> = weights.iter().map(|&weight| f16::from_f32(weight)).collect();
+        let mut x = unwritten(2 * layouts[0].image());
+        Maps::planar(layouts[0].size())?.copy(2, &case.values().x, &layouts[0], &mut x)?;
+        let run = |weights| {
+            let mut y = vec![0.0; 2 * layouts[1].image()];
+            conv.forward(2, &x, Filters { weights, bias: &bias }, Epilogue::default(), &mut y, &mut Scratch::new()).map(|()| y)
+        };
+        assert_eq!(run(Packed::Full(&weights))?, run(Packed::Half(&half))?);
+    }
+    Ok(())
+}
+
 #[test]
 fn the_same_bits_on_any_number_of_threads() {
     for (shape, n) in [(square(20, 70, 60, 3), 2), (square(64, 200, 14, 3), 1), (square(64, 200, 14, 1), 1)] {
@@ -192,7 +216,7 @@ fn no_images_and_wrong_slices() -> Result<(), ShapeError> {
     let layouts = case.layouts()?;
     let conv = Conv2d::new(case.shape, layouts, Method::Direct)?.expect("it applies");
     let (weights, bias) = (vec![0.0; conv.packed()], vec![0.0; conv.packed_bias()]);
-    let filters = Filters { weights: &weights, bias: &bias };
+    let filters = Filters { weights: Packed::Full(&weights), bias: &bias };
     let mut y = vec![0.0; layouts[1].image()];
     let error = conv.forward(1, &[0.0; 3], filters, Epilogue::default(), &mut y, &mut Scratch::new()).unwrap_err();
     assert!(error.to_string().starts_with("x holds 3 values"), "{error}");

@@ -4,6 +4,7 @@ mod common;
 
 use cirio_kernels::{Linear, Lrn, LrnShape, Scratch, ShapeError, reference};
 use common::{assert_close, assert_slope, double, inner, random, same_on_any_threads, unwritten};
+use half::f16;
 use proptest::prelude::*;
 
 /// y, dx, dw, db of random values.
@@ -68,6 +69,22 @@ proptest! {
     ) {
         check_lrn(LrnShape { c, pixels, size, alpha, beta, k }, n, seed).map_err(|error| TestCaseError::fail(error.to_string()))?;
     }
+}
+
+/// Weights that half precision holds exactly; an odd number of outputs, and all ways to split the images.
+#[test]
+fn weights_in_half_precision() -> Result<(), ShapeError> {
+    for (n, inputs, outputs) in [(0, 5, 3), (1, 600, 7), (3, 33, 1), (15, 530, 301)] {
+        let (x, bias) = (random(1, n * inputs), random(2, outputs));
+        let half: Vec<f16> = (0..inputs * outputs).map(|index| f16::from_f32((index * 7 % 31) as f32 / 16.0 - 1.0)).collect();
+        let w: Vec<f64> = half.iter().map(|weight| weight.to_f64()).collect();
+        let mut y = unwritten(n * outputs);
+        Linear::new(inputs, outputs)?.forward_half(n, &x, &half, Some(&bias), &mut y, &mut Scratch::new())?;
+        assert_close("y", &y, &reference::linear(n, &double(&x), &w, Some(&double(&bias)), outputs), inputs);
+    }
+    let error = Linear::new(4, 2)?.forward_half(1, &[0.0; 4], &[f16::ZERO; 7], None, &mut [0.0; 2], &mut Scratch::new()).unwrap_err();
+    assert_eq!(error.to_string(), "w holds 7 values, its shape [2, 4] has 8");
+    Ok(())
 }
 
 #[test]

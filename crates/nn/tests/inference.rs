@@ -127,6 +127,18 @@ fn what_does_not_fit_runs_as_it_is() -> cirio_nn::Result<()> {
     check(&layers, &[[2, 20, 9, 11], [1, 20, 16, 5]])
 }
 
+/// Half precision moves the logits by about its own rounding, 2⁻¹¹, and does move them.
+#[test]
+fn weights_in_half_precision() -> cirio_nn::Result<()> {
+    let config = InferenceConfig { half_weights: true, ..InferenceConfig::default() };
+    let images = images([2, 3, 64, 64])?;
+    let (full, half) =
+        (build(&resnet())?.for_inference()?.forward(&images)?, Inference::new(build(&resnet())?, &config)?.forward(&images)?);
+    let off = ((&full - &half)?.abs()?.max_all()?.to_scalar::<f32>()?) / full.abs()?.max_all()?.to_scalar::<f32>()?;
+    assert!(off > 1e-6 && off < 2e-3, "{off:e}");
+    Ok(())
+}
+
 #[test]
 fn taps_are_what_the_layers_give() -> cirio_nn::Result<()> {
     let names = ["conv1", "layer1", "layer2.0", "layer2.0.conv1", "layer2.0.down", "bn1", "layer2", "fc"];

@@ -10,7 +10,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::maps::Maps;
-use super::tile::{accumulate, for_vectors, most_vectors};
+use super::tile::{MOST_FILTERS, accumulate, for_vectors, most_vectors};
 use super::{Epilogue, Filters, Weights};
 use crate::conv::Conv2dShape;
 use crate::parallel::{Parts, piece, threads_for};
@@ -219,13 +219,15 @@ impl WithSimd for Slab<'_> {
         let Direct { shape, input, taps, pixels, rows, .. } = self.plan;
         let pixels = &pixels[..pixels.len() / rows * self.rows.len()];
         let groups = shape.c_in / shape.groups / input.together();
+        let mut buffer = [0.0; TAPS * MOST_FILTERS];
         for block in self.blocks {
             let start = self.image * input.image() + block.group * groups * input.group() + input.origin(shape.padding);
             let x = &self.x[start + self.rows.start * shape.stride[0] * input.row()..];
             let wide = block.vectors * S::F32_LANES;
-            let packed = &self.filters.weights[block.first * S::F32_LANES * taps.len()..][..wide * taps.len()];
+            let start = block.first * S::F32_LANES * taps.len();
             for (index, some) in taps.chunks(TAPS).enumerate() {
-                let weights = &packed[index * TAPS * wide..][..some.len() * wide];
+                let first = start + index * TAPS * wide;
+                let weights = self.filters.weights.widened(first..first + some.len() * wide, &mut buffer);
                 let run = Run { block: *block, input: x, taps: some, weights, ends: [index == 0, (index + 1) * TAPS >= taps.len()] };
                 for_vectors!(block.vectors, self.tiles::<S>(simd, &run, pixels));
             }

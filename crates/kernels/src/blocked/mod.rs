@@ -14,6 +14,8 @@ mod winograd;
 use std::ops::Range;
 
 use direct::Direct;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 pub use maps::Maps;
 pub use pool::Pool;
 use transpose::{Rows, transpose};
@@ -37,9 +39,39 @@ pub struct Epilogue<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Filters<'a> {
     /// As [`Conv2d::pack`] lays them out.
-    pub weights: &'a [f32],
-    /// As [`Conv2d::pack_bias`] lays them out.
+    pub weights: Packed<'a>,
+    /// One for each filter, and zeros up to the length [`Conv2d::packed_bias`].
     pub bias: &'a [f32],
+}
+
+/// Packed weights in single or in half precision; sums are taken in f32.
+#[derive(Clone, Copy, Debug)]
+pub enum Packed<'a> {
+    /// As they were packed.
+    Full(&'a [f32]),
+    /// Rounded: half the way from memory.
+    Half(&'a [f16]),
+}
+
+impl Packed<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Full(weights) => weights.len(),
+            Self::Half(weights) => weights.len(),
+        }
+    }
+
+    /// Some of the weights in f32, if need be in `buffer`, which has room for them.
+    fn widened<'a>(&'a self, range: Range<usize>, buffer: &'a mut [f32]) -> &'a [f32] {
+        match self {
+            Self::Full(weights) => &weights[range],
+            Self::Half(weights) => {
+                let buffer = &mut buffer[..range.len()];
+                weights[range].convert_to_f32_slice(buffer);
+                buffer
+            }
+        }
+    }
 }
 
 /// The weights of a convolution as they lie in a slice.
@@ -206,7 +238,10 @@ impl Conv2d {
         scratch: &mut Scratch,
     ) -> Result<(), ShapeError> {
         expect("x", x, &[n, self.input.image()])?;
-        expect("the packed weights", filters.weights, &[self.packed()])?;
+        if filters.weights.len() != self.packed() {
+            let (given, expected) = (filters.weights.len(), self.packed());
+            return Err(ShapeError::Length { what: "the packed weights", given, expected, shape: vec![expected] });
+        }
         expect("the packed bias", filters.bias, &[self.packed_bias()])?;
         expect("y", y, &[n, self.output.image()])?;
         if let Some((maps, values)) = epilogue.add {

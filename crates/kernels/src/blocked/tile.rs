@@ -16,6 +16,9 @@ macro_rules! each {
     };
 }
 
+/// Filters that are computed together at most, with the longest vectors.
+pub(crate) const MOST_FILTERS: usize = 4 * 16;
+
 /// sums[p][f] += Σ over the taps k of rows[p][taps[k]] · w[k·step + f·gap ..], for P rows of values and F vectors.
 ///
 /// # Safety

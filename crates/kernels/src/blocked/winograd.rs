@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::direct::{Block, blocks};
 use super::maps::Maps;
-use super::tile::{accumulate, for_vectors};
+use super::tile::{MOST_FILTERS, accumulate, for_vectors};
 use super::{Epilogue, Filters, Weights};
 use crate::conv::Conv2dShape;
 use crate::parallel::{Parts, Scratch, for_each_task, lane_len, piece, split, threads_for};
@@ -247,9 +247,11 @@ impl Stage<'_> {
     fn rows<S: Simd, const P: usize, const H: usize, const F: usize>(&self, simd: S, place: usize, block: &Block, tiles: usize) {
         let (plan, c_in) = (self.plan, self.plan.shape.c_in);
         let start = place * c_in * plan.filters() + block.first * S::F32_LANES * c_in;
-        let weights = &self.filters.weights[start..][..c_in * F * S::F32_LANES];
+        let wide = F * S::F32_LANES;
+        let mut buffer = [0.0; CHANNELS * MOST_FILTERS];
         for (index, channels) in plan.channels.chunks(CHANNELS).enumerate() {
-            let weights = &weights[index * CHANNELS * F * S::F32_LANES..];
+            let first = start + index * CHANNELS * wide;
+            let weights = self.filters.weights.widened(first..first + channels.len() * wide, &mut buffer);
             let mut tile = 0;
             while tile + P <= tiles {
                 self.some::<S, P, F>(simd, place, block, tile, channels, weights);

@@ -2,7 +2,7 @@
 //! layout, computed there, and copied back. Gradients to the input go the same way, with the filters turned by half a circle.
 
 use super::Conv2dShape;
-use crate::blocked::{Conv2d, Epilogue, Filters, Maps, Method, WeightGradient, Weights};
+use crate::blocked::{Conv2d, Epilogue, Filters, Maps, Method, Packed, WeightGradient, Weights};
 use crate::error::ShapeError;
 use crate::parallel::Scratch;
 use crate::simd;
@@ -60,7 +60,7 @@ impl Blocked {
         if let Some(bias) = bias {
             packed_bias[..bias.len()].copy_from_slice(bias);
         }
-        let filters = Filters { weights, bias: packed_bias };
+        let filters = Filters { weights: Packed::Full(weights), bias: packed_bias };
         let [plain_in, plain_out] = [Maps::planar(self.input.size())?, Maps::planar(self.output.size())?];
         for first in (0..n).step_by(together) {
             let some = together.min(n - first);

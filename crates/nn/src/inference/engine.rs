@@ -2,14 +2,17 @@
 
 use candle_core::{Device, Error, Result, Storage, Tensor};
 use cirio_kernels::blocked::{self, Conv2d, Epilogue, Filters, Maps, Method, Pool};
-use cirio_kernels::{Conv2dShape, Linear, Pool2dShape, Scratch, ShapeError, relu_in_place};
+use cirio_kernels::{Conv2dShape, Pool2dShape, Scratch, ShapeError, relu_in_place};
+use half::f16;
 
-use super::graph::{Conv, Graph, Node, Op, Weights};
+use super::graph::{Conv, Graph, Linear, LinearWeights, Node, Op, PackedWeights, Weights};
 use crate::ops::Pool2dConfig;
 use crate::stack::Pass;
 
 pub(super) struct Engine {
     graph: Graph,
+    /// Whether weights are kept in half precision.
+    half: bool,
     plan: Option<Plan>,
     scratch: Scratch,
 }
@@ -28,7 +31,7 @@ struct Plan {
 enum Plans {
     Conv(Conv2d),
     PlainConv(cirio_kernels::Conv2d),
-    Linear(Linear),
+    Linear(cirio_kernels::Linear),
     Pool(Pool),
     Flatten,
     Add,
@@ -87,17 +90,17 @@ impl Layout {
 }
 
 impl Engine {
-    pub(super) fn new(graph: Graph) -> Self {
-        Self { graph, plan: None, scratch: Scratch::new() }
+    pub(super) fn new(graph: Graph, half: bool) -> Self {
+        Self { graph, half, plan: None, scratch: Scratch::new() }
     }
 
     /// The wanted values for images of f32 on the CPU.
     pub(super) fn forward(&mut self, images: &Tensor, size: [usize; 4], observe: &mut dyn FnMut(&str)) -> Result<Vec<Tensor>> {
         if self.plan.as_ref().is_none_or(|plan| plan.size != size) {
             self.plan = None;
-            self.plan = Some(Planner::new(&mut self.graph, size).plan()?);
+            self.plan = Some(Planner::new(&mut self.graph, self.half, size).plan()?);
         }
-        let Self { graph, plan: Some(plan), scratch } = self else { return Ok(Vec::new()) };
+        let Self { graph, plan: Some(plan), scratch, .. } = self else { return Ok(Vec::new()) };
         plan.take(images)?;
         for (index, node) in graph.nodes.iter().enumerate() {
             plan.step(index, node, scratch).map_err(|error| in_layer(error, &node.name))?;
@@ -150,7 +153,7 @@ impl Plan {
                 let added = node.inputs.get(1).map(|&added| Ok::<_, Error>((self.values[added].layout.maps()?, self.slice(added))));
                 let added = added.transpose()?;
                 let epilogue = Epilogue { add: added.as_ref().map(|(maps, values)| (maps, *values)), relu: *relu };
-                conv.forward(n, x, Filters { weights, bias }, epilogue, y, scratch).map_err(Error::wrap)
+                conv.forward(n, x, Filters { weights: weights.as_packed(), bias }, epilogue, y, scratch).map_err(Error::wrap)
             }
             (Plans::PlainConv(conv), Op::Conv(Conv { weights: Weights::Plain(weights), bias, relu, .. })) => {
                 let (plain_x, plain_y) = (from.plain(n)?.0, layout.plain(n)?.0);
@@ -167,9 +170,10 @@ impl Plan {
                 }
                 plain_y.copy(n, &output, &layout, y)
             }
-            (Plans::Linear(linear), Op::Linear { weight, bias, relu }) => {
-                let mut run = |bias: Option<&[f32]>, y: &mut [f32]| {
-                    on_slice(weight, |weight| linear.forward(n, x, weight, bias, y, scratch).map_err(Error::wrap))
+            (Plans::Linear(plan), Op::Linear(Linear { weights, bias, relu, .. })) => {
+                let mut run = |bias: Option<&[f32]>, y: &mut [f32]| match weights {
+                    LinearWeights::Full(w) => on_slice(w, |w| plan.forward(n, x, w, bias, y, scratch).map_err(Error::wrap)),
+                    LinearWeights::Half(w) => plan.forward_half(n, x, w, bias, y, scratch).map_err(Error::wrap),
                 };
                 match bias {
                     Some(bias) => on_slice(bias, |bias| run(Some(bias), y))?,
@@ -225,6 +229,7 @@ fn on_slice<T>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> Result<T>) -> Resul
 /// Makes a plan, operation by operation.
 struct Planner<'a> {
     graph: &'a mut Graph,
+    half: bool,
     size: [usize; 4],
     values: Vec<Value>,
     /// The zeros that each value needs around it.
@@ -236,7 +241,7 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(graph: &'a mut Graph, size: [usize; 4]) -> Self {
+    fn new(graph: &'a mut Graph, half: bool, size: [usize; 4]) -> Self {
         let mut margins = vec![[0; 2]; graph.nodes.len() + 1];
         for node in &graph.nodes {
             if let Op::Conv(conv) = &node.op {
@@ -244,7 +249,7 @@ impl<'a> Planner<'a> {
                 *margin = [0, 1].map(|axis| margin[axis].max(conv.config.padding[axis]));
             }
         }
-        Self { graph, size, values: Vec::new(), margins, slots: Vec::new(), free: Vec::new() }
+        Self { graph, half, size, values: Vec::new(), margins, slots: Vec::new(), free: Vec::new() }
     }
 
     fn plan(mut self) -> Result<Plan> {
@@ -304,16 +309,16 @@ impl<'a> Planner<'a> {
                 let [rows, columns] = shape.output();
                 let output = blocked([shape.c_out, rows, columns])?;
                 let added = inputs.get(1).map_or(Ok(output), Layout::maps)?;
-                (plan_conv(conv, n, shape, [input, output, added])?, Layout::Maps(output))
+                (plan_conv(conv, n, self.half, shape, [input, output, added])?, Layout::Maps(output))
             }
-            Op::Linear { weight, .. } => {
-                let (outputs, expected) = weight.dims2()?;
+            Op::Linear(Linear { shape: [outputs, expected], .. }) => {
+                let (outputs, expected) = (*outputs, *expected);
                 match inputs[0] {
                     Layout::Vector(length) if length == expected => {}
                     Layout::Vector(length) => candle_core::bail!("the input has {length} values, the weight takes {expected}"),
                     Layout::Maps(_) => candle_core::bail!("the input is maps, expected a vector of {expected}"),
                 }
-                (Plans::Linear(Linear::new(expected, outputs).map_err(Error::wrap)?), Layout::Vector(outputs))
+                (Plans::Linear(cirio_kernels::Linear::new(expected, outputs).map_err(Error::wrap)?), Layout::Vector(outputs))
             }
             Op::MaxPool(window) => {
                 let (shape, layouts) = pool(window, inputs[0].maps()?, blocked)?;
@@ -356,7 +361,7 @@ fn conv_shape(conv: &Conv, input: &Maps) -> Result<Conv2dShape> {
 }
 
 /// The plan of a convolution; packs its weights if that has not been done.
-fn plan_conv(conv: &mut Conv, n: usize, shape: Conv2dShape, layouts: [Maps; 3]) -> Result<Plans> {
+fn plan_conv(conv: &mut Conv, n: usize, half: bool, shape: Conv2dShape, layouts: [Maps; 3]) -> Result<Plans> {
     let method = match &conv.weights {
         Weights::Packed(method, _) => *method,
         _ => Conv2d::best_method(&shape, n),
@@ -374,6 +379,10 @@ fn plan_conv(conv: &mut Conv, n: usize, shape: Conv2dShape, layouts: [Maps; 3]) 
                 let mut values = vec![0.0; plan.packed()];
                 let given = blocked::Weights::new(w, &shape).map_err(Error::wrap)?;
                 plan.pack(&given.scaled(factors), &mut values).map_err(Error::wrap)?;
+                let values = match half {
+                    true => PackedWeights::Half(values.into_iter().map(f16::from_f32).collect()),
+                    false => PackedWeights::Full(values),
+                };
                 Ok(Weights::Packed(*method, values))
             }
             None => Ok(Weights::Plain(

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use candle_core::{DType, Result, Tensor};
-use cirio_kernels::blocked::Method;
+use cirio_kernels::blocked::{Method, Packed};
+use half::f16;
 
 use crate::layer::{Forward, Step};
 use crate::ops::{Conv2dConfig, CountPadding, Pool2dConfig};
-use crate::{Error, Stack};
+use crate::{Error, InferenceConfig, Stack};
 
 /// The operations in order. Value 0 is the images, value i + 1 is what operation i gives.
 pub(super) struct Graph {
@@ -29,11 +30,7 @@ pub(super) struct Node {
 pub(super) enum Op {
     /// Of its first input; the second one, if any, is added to the result.
     Conv(Conv),
-    Linear {
-        weight: Tensor,
-        bias: Option<Tensor>,
-        relu: bool,
-    },
+    Linear(Linear),
     MaxPool(Pool2dConfig),
     AvgPool(Pool2dConfig, CountPadding),
     AdaptiveAvgPool([usize; 2]),
@@ -41,6 +38,21 @@ pub(super) enum Op {
     Add,
     /// A layer as it is.
     Layer(Arc<dyn Forward>),
+}
+
+/// A fully connected layer, and ReLU if it follows.
+pub(super) struct Linear {
+    pub(super) weights: LinearWeights,
+    /// Outputs, inputs.
+    pub(super) shape: [usize; 2],
+    pub(super) bias: Option<Tensor>,
+    pub(super) relu: bool,
+}
+
+/// The weights (outputs, inputs) of a fully connected layer.
+pub(super) enum LinearWeights {
+    Full(Tensor),
+    Half(Vec<f16>),
 }
 
 /// A convolution, the batch norm behind it folded into it, and ReLU if it follows.
@@ -59,14 +71,29 @@ pub(super) enum Weights {
     /// With a factor for each filter.
     Given(Tensor, Vec<f32>),
     /// For a method of `cirio_kernels::blocked`.
-    Packed(Method, Vec<f32>),
+    Packed(Method, PackedWeights),
     /// As given, times the factors: for convolutions that the packed form cannot do.
     Plain(Vec<f32>),
 }
 
+/// Packed weights in single or in half precision.
+pub(super) enum PackedWeights {
+    Full(Vec<f32>),
+    Half(Vec<f16>),
+}
+
+impl PackedWeights {
+    pub(super) fn as_packed(&self) -> Packed<'_> {
+        match self {
+            Self::Full(weights) => Packed::Full(weights),
+            Self::Half(weights) => Packed::Half(weights),
+        }
+    }
+}
+
 impl Graph {
-    /// The operations of a network; `taps` are the layers whose outputs are wanted, or the last one's if there are none.
-    pub(super) fn new(stack: &Stack, taps: &[String]) -> crate::Result<Self> {
+    /// The operations of a network, and the values that are wanted: the outputs of the taps, or the last one's if there are none.
+    pub(super) fn new(stack: &Stack, InferenceConfig { taps, half_weights }: &InferenceConfig) -> crate::Result<Self> {
         let mut names = Vec::new();
         list_names(stack, "", &mut names);
         let last_of = |tap: &String| {
@@ -75,7 +102,7 @@ impl Graph {
             names.iter().rev().find(of_tap).cloned().ok_or_else(unknown)
         };
         let wanted = taps.iter().map(last_of).collect::<crate::Result<Vec<String>>>()?;
-        let mut builder = Builder { nodes: Vec::new(), kept: HashSet::new(), found: vec![0; wanted.len()], wanted };
+        let mut builder = Builder { nodes: Vec::new(), kept: HashSet::new(), found: vec![0; wanted.len()], wanted, half: *half_weights };
         let last = builder.stack(stack, "", 0)?;
         let outputs = if taps.is_empty() { vec![last] } else { builder.found };
         Ok(Self { nodes: builder.nodes, outputs })
@@ -111,6 +138,8 @@ struct Builder {
     kept: HashSet<usize>,
     wanted: Vec<String>,
     found: Vec<usize>,
+    /// Whether weights of fully connected layers are kept in half precision.
+    half: bool,
 }
 
 impl Builder {
@@ -145,17 +174,21 @@ impl Builder {
                 None => Op::Layer(layer.clone()),
             },
             Step::Relu => match self.open(value).map(|node| &mut node.op) {
-                Some(Op::Conv(Conv { relu, .. }) | Op::Linear { relu, .. }) => {
+                Some(Op::Conv(Conv { relu, .. }) | Op::Linear(Linear { relu, .. })) => {
                     *relu = true;
                     return Ok(value);
                 }
                 _ => Op::Layer(layer.clone()),
             },
-            Step::Linear { weight, bias } => Op::Linear {
-                weight: weight.detach().contiguous()?,
-                bias: bias.map(|bias| bias.detach().contiguous()).transpose()?,
-                relu: false,
-            },
+            Step::Linear { weight, bias } => {
+                let (outputs, inputs) = weight.dims2()?;
+                let weights = match self.half {
+                    true => LinearWeights::Half(weight.to_dtype(DType::F16)?.flatten_all()?.to_vec1()?),
+                    false => LinearWeights::Full(weight.detach().contiguous()?),
+                };
+                let bias = bias.map(|bias| bias.detach().contiguous()).transpose()?;
+                Op::Linear(Linear { weights, shape: [outputs, inputs], bias, relu: false })
+            }
             Step::MaxPool(window) => Op::MaxPool(window),
             Step::AvgPool(window, count) => Op::AvgPool(window, count),
             Step::AdaptiveAvgPool(size) => Op::AdaptiveAvgPool(size),

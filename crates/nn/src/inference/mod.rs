@@ -35,6 +35,9 @@ enum Form {
 pub struct InferenceConfig {
     /// The layers whose outputs are wanted, named as for [`Stack::forward_taps`]; none: the last layer's.
     pub taps: Vec<String>,
+    /// Whether the weights of convolutions and fully connected layers are kept in half precision where the form is fused: half the
+    /// memory, and half the way from it. Sums are taken in f32; each weight is off by up to 2⁻¹¹ of itself.
+    pub half_weights: bool,
 }
 
 impl Inference {
@@ -46,7 +49,7 @@ impl Inference {
         let channels = stack.channels();
         let fused = crate::ops::has_kernels(stack.tensors().map(|(_, tensor, _)| tensor).filter(|tensor| tensor.dtype().is_float()));
         let form = if fused {
-            Form::Fused(Box::new(Mutex::new(Engine::new(Graph::new(&stack, &config.taps)?))))
+            Form::Fused(Box::new(Mutex::new(Engine::new(Graph::new(&stack, config)?, config.half_weights))))
         } else {
             Form::Layers(stack, config.taps.clone())
         };
