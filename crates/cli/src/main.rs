@@ -2,9 +2,10 @@
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed (with one line that says why), 2 wrong
 //! usage.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod console;
+mod memory;
 mod network;
 mod parse;
 mod progress;
@@ -40,6 +41,7 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    memory::keep_large_blocks();
     let Cli { verb, json } = Cli::parse();
     let done = match verb {
         Verb::List(args) => args.run(json),

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use cirio::Model;
-use cirio::nn::{Stack, Weights};
+use cirio::nn::{Inference, Weights};
 use cirio::vision::Preprocess;
 use cirio_hub::{Registry, Resolved};
 use cirio_nn::device::DeviceChoice;
@@ -47,7 +47,7 @@ pub struct Network {
     pub model: &'static Model,
     /// What to call its weights.
     pub name: String,
-    pub stack: Stack,
+    pub inference: Inference,
     pub classes: Vec<String>,
     pub preprocess: Preprocess,
     pub device: Device,
@@ -75,7 +75,7 @@ impl Choice {
         let weights = Weights::open(&found.path)?;
         let layers = model.layers(classes.len()).with_input(preprocess.output_shape());
         let stack = layers.load(&weights, &device).with_context(|| format!("{name} as {}", model.name))?;
-        Ok(Network { model, name, stack, classes, preprocess, device })
+        Ok(Network { model, name, inference: stack.for_inference()?, classes, preprocess, device })
     }
 
     fn resolve(&self) -> Result<Resolved> {

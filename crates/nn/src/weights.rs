@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::safetensors::Load;
 use candle_core::{Device, Tensor};
-use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use crate::{Error, Result};
 
@@ -18,6 +20,7 @@ pub struct Weights {
     path: PathBuf,
     bytes: Arc<memmap2::Mmap>,
     shapes: Arc<BTreeMap<String, Vec<usize>>>,
+    places: Arc<BTreeMap<String, (Dtype, Range<usize>)>>,
     metadata: Arc<BTreeMap<String, String>>,
 }
 
@@ -45,11 +48,21 @@ impl Weights {
         #[allow(unsafe_code)]
         let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| failed(error.to_string()))?;
         let unsound = |error| failed(format!("not a sound safetensors file: {error}"));
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(unsound)?;
-        let tensors = SafeTensors::deserialize(&bytes).map_err(unsound)?;
-        let shapes = tensors.iter().map(|(name, view)| (name.to_owned(), view.shape().to_vec())).collect();
+        SafeTensors::deserialize(&bytes).map_err(unsound)?;
+        let (length, header) = SafeTensors::read_metadata(&bytes).map_err(unsound)?;
+        let data = length + size_of::<u64>(); // the header has its length before it
+        let tensors = header.tensors();
+        let shapes = tensors.iter().map(|(name, info)| (name.clone(), info.shape.clone())).collect();
+        let place = |(start, end): (usize, usize)| data + start..data + end;
+        let places = tensors.into_iter().map(|(name, info)| (name, (info.dtype, place(info.data_offsets)))).collect();
         let metadata = header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
-        Ok(Self { path: path.to_owned(), bytes: Arc::new(bytes), shapes: Arc::new(shapes), metadata: Arc::new(metadata) })
+        Ok(Self {
+            path: path.to_owned(),
+            bytes: Arc::new(bytes),
+            shapes: Arc::new(shapes),
+            places: Arc::new(places),
+            metadata: Arc::new(metadata),
+        })
     }
 
     /// The file.
@@ -73,8 +86,25 @@ impl Weights {
     /// When there is none of that name, or candle does not know its type.
     pub fn tensor(&self, name: &str, device: &Device) -> Result<Tensor> {
         let failed = |error| Error::File { path: self.path.clone(), reason: format!("tensor `{name}`: {error}") };
-        let tensors = SafeTensors::deserialize(&self.bytes).map_err(failed)?;
-        Ok(tensors.tensor(name).map_err(failed)?.load(device)?)
+        let (Some(shape), Some((dtype, place))) = (self.shapes.get(name), self.places.get(name)) else {
+            return Err(failed(SafeTensorError::TensorNotFound(name.to_owned())));
+        };
+        let view = TensorView::new(*dtype, shape.clone(), &self.bytes[place.clone()]).map_err(failed)?;
+        let tensor = view.load(device)?;
+        self.let_go(place);
+        Ok(tensor)
+    }
+
+    /// Tells the system that a part of the file is not needed in memory any more: else large files would count twice, as they are
+    /// mapped and as tensors. What is asked for again is read again.
+    fn let_go(&self, place: &Range<usize>) {
+        const LARGE: usize = 1 << 20;
+        #[cfg(unix)]
+        if place.len() >= LARGE {
+            // SAFETY: the map is of a file and read-only, so what is let go comes back as it was.
+            #[allow(unsafe_code)]
+            let _ = unsafe { self.bytes.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, place.start, place.len()) };
+        }
     }
 }
 

@@ -248,7 +248,7 @@ impl<'a> Trainer<'a> {
 
     /// The validation scores, of the averaged weights where there are averages.
     fn evaluate(&self, val: &Loader, progress: &mut dyn Progress) -> Result<(Scores, Confusion)> {
-        let evaluate = || evaluate(self.network, self.loss, val);
+        let evaluate = || evaluate(|images| self.network.forward(images), self.loss, val);
         let (scores, confusion, skipped) = match &self.ema {
             Some(ema) => ema.with_averages(self.store, evaluate)?,
             None => evaluate()?,

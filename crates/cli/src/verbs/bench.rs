@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, ModuleT, Tensor};
 use cirio_nn::loss::Targets;
-use cirio_nn::{Layers, Stack, Store, Weights, files};
+use cirio_nn::{Inference, InferenceConfig, Layers, Stack, Store, Weights, files};
 use cirio_train::TrainConfig;
 use cirio_train::optim::{Optimizer, param_groups};
 use serde::Serialize;
@@ -39,6 +39,9 @@ pub struct Args {
     /// Time each layer too.
     #[arg(long, conflicts_with = "train")]
     layers: bool,
+    /// Keep the weights in half precision.
+    #[arg(long, conflicts_with = "train")]
+    half_weights: bool,
     /// How long passes are timed; three are timed in any case.
     #[arg(long, default_value = "1", value_parser = parse::seconds, allow_negative_numbers = true)]
     seconds: f64,
@@ -92,7 +95,8 @@ impl Args {
         let times = match self.train {
             true => train(&network, &stack, &images, self.seconds)?,
             false => {
-                let inference = stack.for_inference()?;
+                let config = InferenceConfig { half_weights: self.half_weights, ..InferenceConfig::default() };
+                let inference = Inference::new(stack, &config)?;
                 let pass = || inference.forward(&images);
                 if let Some(path) = &self.output {
                     save(path, pass()?)?;
@@ -133,14 +137,13 @@ impl Args {
     fn build(&self, layers: &Layers, device: &Device) -> Result<Stack> {
         let store = Store::new(0, DType::F32, device);
         let Some(path) = &self.weights else { return Ok(layers.build(store.var_builder())?) };
-        let file = || path.display().to_string();
         let weights = Weights::open(path)?;
         if !self.train {
-            return layers.load(&weights, device).with_context(file);
+            return layers.load(&weights, device).with_context(|| path.display().to_string());
         }
         let store = store.with_weights(weights);
         let stack = layers.build(store.var_builder())?;
-        store.report().complete().with_context(file)?;
+        store.report().complete().with_context(|| path.display().to_string())?;
         Ok(stack)
     }
 }

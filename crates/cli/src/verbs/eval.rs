@@ -67,7 +67,7 @@ impl Args {
         let strictness = dataset.1;
         let config = LoaderConfig { batch: self.batch, workers: 1, strictness, device: network.device.clone(), ..LoaderConfig::default() };
         let loader = Loader::new(dataset.0.clone(), config, network.preprocess.clone(), None)?;
-        let (scores, confusion, skipped) = evaluate(&network.stack, network.model.loss, &loader)?;
+        let (scores, confusion, skipped) = evaluate(|images| network.inference.forward(images), network.model.loss, &loader)?;
         skipped.iter().for_each(|skipped| say(format_args!("warning: left out {}: {}", skipped.picture, skipped.reason)));
         let per_class = || network.classes.iter().zip(confusion.per_class()).map(|(name, scores)| Class { name, scores }).collect();
         let document = Document {

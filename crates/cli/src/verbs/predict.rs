@@ -102,7 +102,7 @@ fn predict(network: &Network, paths: &[&Path], tensors: &[Tensor], top: usize) -
     if tensors.is_empty() {
         return Ok(Vec::new());
     }
-    let logits = network.stack.forward(&Tensor::stack(tensors, 0)?)?;
+    let logits = network.inference.forward(&Tensor::stack(tensors, 0)?)?;
     let probabilities = candle_nn::ops::softmax(&logits, D::Minus1)?.to_vec2::<f32>()?;
     if let Some((path, _)) = paths.iter().zip(&probabilities).find(|(_, row)| row.iter().any(|probability| !probability.is_finite())) {
         bail!("the network gives no finite numbers for {}: the weights {} are not sound", path.display(), network.name);
