@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use cirio_kernels::blocked::{self, Epilogue, Filters, Maps, Method, Packed, Weights};
-use cirio_kernels::{Conv2d, Conv2dShape, Linear, Lrn, LrnShape, MaxPool2d, Pool2dShape, Scratch, ShapeError, relu, relu_backward};
+use cirio_kernels::{Buffer, Conv2d, Conv2dShape, Linear, Lrn, LrnShape, MaxPool2d, Pool2dShape, Scratch, ShapeError, relu, relu_backward};
 
 fn main() -> Result<(), ShapeError> {
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
@@ -93,6 +93,12 @@ fn values(count: usize) -> Vec<f32> {
     (0..count).map(|index| (index * 7919 % 1013) as f32 / 1012.0 - 0.5).collect()
 }
 
+fn aligned(count: usize) -> Buffer {
+    let mut buffer = Buffer::zeros(count);
+    buffer.copy_from_slice(&values(count));
+    buffer
+}
+
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
@@ -150,17 +156,20 @@ impl Bench {
 
     /// Maps whose channels lie side by side, by each method.
     fn blocked(&mut self, n: usize, shape: Conv2dShape) -> Result<(), ShapeError> {
+        if !"blocked".contains(self.wanted.split(' ').next().unwrap_or_default()) {
+            return Ok(());
+        }
         let [rows, columns] = shape.output();
         let size = [shape.c_in, shape.h, shape.w];
         let input = if shape.c_in < 8 { Maps::planar(size)? } else { Maps::blocked(size)? }.with_margin(shape.padding)?;
         let output = Maps::blocked([shape.c_out, rows, columns])?;
         let w = values(shape.c_out * shape.c_in / shape.groups * shape.kernel[0] * shape.kernel[1]);
-        let (x, mut y) = (values(n * input.image()), values(n * output.image()));
+        let (x, mut y) = (aligned(n * input.image()), aligned(n * output.image()));
         let operations = 2 * n * rows * columns * w.len();
         let best = blocked::Conv2d::best_method(&shape, n);
         for method in [Method::Direct, Method::Winograd(2), Method::Winograd(4)] {
             let Some(plan) = blocked::Conv2d::new(shape, [input, output, output], method)? else { continue };
-            let (mut weights, bias) = (values(plan.packed()), values(plan.packed_bias()));
+            let (mut weights, bias) = (aligned(plan.packed()), aligned(plan.packed_bias()));
             plan.pack(&Weights::new(&w, &shape)?, &mut weights)?;
             let star = if method == best { "*" } else { "" };
             let name = format!("blocked {n} {}>{} {rows} {method:?}{star}", shape.c_in, shape.c_out);

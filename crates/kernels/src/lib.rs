@@ -28,6 +28,7 @@
 
 pub mod activation;
 pub mod blocked;
+mod buffer;
 mod columns;
 pub mod conv;
 mod error;
@@ -41,6 +42,7 @@ pub mod reference;
 mod simd;
 
 pub use activation::{relu, relu_backward, relu_in_place};
+pub use buffer::Buffer;
 pub use conv::{Conv2d, Conv2dShape};
 pub use error::ShapeError;
 pub use linear::Linear;

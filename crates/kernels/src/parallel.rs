@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 
 /// Floating-point operations below which waking other threads costs more than it saves.
-const WORTH_THREADS: usize = 1 << 20;
+const WORTH_THREADS: usize = 1 << 22;
 
 /// Floating-point operations that take as long as one value of a loop which memory limits.
 const COST: usize = 8;
@@ -163,6 +163,17 @@ impl<'a> Parts<'a> {
         assert!(range.start <= range.end && range.end <= self.length, "part {range:?} of {}", self.length);
         // SAFETY: the range lies inside the slice, which is borrowed mutably for 'a; the caller keeps parts apart.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
+
+    /// The place of the first float of a range, for innermost loops. The range is checked.
+    ///
+    /// # Safety
+    /// Only floats of the range are read or written through the pointer, and nobody else writes them meanwhile, or reads those that
+    /// are written.
+    pub(crate) unsafe fn pointer(&self, range: Range<usize>) -> *mut f32 {
+        assert!(range.start <= range.end && range.end <= self.length, "part {range:?} of {}", self.length);
+        // SAFETY: the range lies inside the slice.
+        unsafe { self.start.add(range.start) }
     }
 
     /// One part, to be read. The range is checked.

@@ -17,7 +17,7 @@ use crate::parallel::{Parts, piece, threads_for};
 use crate::simd;
 
 /// Taps that are summed before the next pixels are: their weights stay in the first cache.
-const TAPS: usize = 128;
+const TAPS: usize = 256;
 
 /// Pixels of a slab: enough for a weight to be worth its way from memory.
 const PIXELS: usize = 256;
@@ -239,11 +239,18 @@ impl Slab<'_> {
     /// All pixels: P, then H, then one at a time.
     #[inline(always)]
     fn tiles<S: Simd, const P: usize, const H: usize, const F: usize>(&self, simd: S, run: &Run, pixels: &[Pixel]) {
+        // Loops, not closures: those might become functions that do not know this machine's vectors.
         let (many, rest) = pixels.as_chunks::<P>();
-        many.iter().for_each(|pixels| self.tile::<S, P, F>(simd, run, pixels));
+        for pixels in many {
+            self.tile::<S, P, F>(simd, run, pixels);
+        }
         let (half, rest) = rest.as_chunks::<H>();
-        half.iter().for_each(|pixels| self.tile::<S, H, F>(simd, run, pixels));
-        rest.as_chunks::<1>().0.iter().for_each(|pixels| self.tile::<S, 1, F>(simd, run, pixels));
+        for pixels in half {
+            self.tile::<S, H, F>(simd, run, pixels);
+        }
+        for pixels in rest.as_chunks::<1>().0 {
+            self.tile::<S, 1, F>(simd, run, pixels);
+        }
     }
 
     #[inline(always)]
@@ -254,16 +261,17 @@ impl Slab<'_> {
         assert!(weights.len() >= taps.len() * F * lanes && block.vectors == F, "a block has all its weights");
         let output = self.plan.output;
         let start = self.image * output.image() + block.first * output.group() + output.origin([0; 2]) + self.rows.start * output.row();
-        // SAFETY: these rows of these filters belong to one task, which has one of these parts at a time.
-        let place = |p: usize, f: usize| unsafe {
-            let start = start + f * output.group() + pixels[p].output as usize;
-            S::as_mut_simd_f32s(self.y.part(start..start + lanes)).0
-        };
+        let end = start + (F - 1) * output.group() + pixels[P - 1].output as usize + lanes;
+        // SAFETY: these rows of these filters belong to this task.
+        let y = unsafe { self.y.pointer(start..end) };
+        // SAFETY: pixels lie in the order of their places, so that each vector is inside the range.
+        let place = |p: usize, f: usize| unsafe { y.add(f * output.group() + pixels[p].output as usize).cast::<S::f32s>() };
         let mut sums = [[simd.splat_f32s(0.0); F]; P];
         for f in 0..F {
             let bias = if first { S::as_simd_f32s(&self.filters.bias[(block.first + f) * lanes..][..lanes]).0[0] } else { sums[0][f] };
             for p in 0..P {
-                sums[p][f] = if first { bias } else { place(p, f)[0] };
+                // SAFETY: see `place`.
+                sums[p][f] = if first { bias } else { unsafe { place(p, f).read_unaligned() } };
             }
         }
         // SAFETY: pixels lie in the order of their offsets, so the assertions say that every window and weight is inside.
@@ -284,7 +292,8 @@ impl Slab<'_> {
                         sum = simd.max_f32s(simd.splat_f32s(0.0), sum); // the order in which NaN stays NaN
                     }
                 }
-                place(p, f)[0] = sum;
+                // SAFETY: see `place`.
+                unsafe { place(p, f).write_unaligned(sum) };
             }
         }
     }

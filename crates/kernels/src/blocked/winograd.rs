@@ -224,12 +224,14 @@ impl Stage<'_> {
                     patch[i][j] = column[i];
                 }
             }
-            for (i, row) in patch.into_iter().enumerate() {
-                for (j, value) in transform_input::<S, A>(simd, row).into_iter().enumerate() {
-                    let at = ((i * A + j) * self.run + tile) * plan.wide() + group * lanes;
-                    // SAFETY: this vector belongs to this tile.
-                    let to = unsafe { self.patches.part(at..at + lanes) };
-                    S::as_mut_simd_f32s(to).0[0] = value;
+            let at = |place: usize| (place * self.run + tile) * plan.wide() + group * lanes;
+            // SAFETY: these vectors belong to this tile and this group of channels.
+            let to = unsafe { self.patches.pointer(at(0)..at(A * A - 1) + lanes) };
+            for i in 0..A {
+                let row = transform_input::<S, A>(simd, patch[i]);
+                for j in 0..A {
+                    // SAFETY: the place is one of the range's.
+                    unsafe { to.add(at(i * A + j) - at(0)).cast::<S::f32s>().write_unaligned(row[j]) };
                 }
             }
         }
@@ -310,37 +312,45 @@ impl Stage<'_> {
         let [height, width] = plan.shape.output();
         let zero = simd.splat_f32s(0.0);
         for group in 0..plan.output.groups() {
+            let at = |place: usize| (place * self.run + tile) * plan.filters() + group * lanes;
             // SAFETY: nobody writes sums in this step.
-            let sum = |place: usize| unsafe {
-                let at = (place * self.run + tile) * plan.filters() + group * lanes;
-                S::as_simd_f32s(self.sums.read(at..at + lanes)).0[0]
-            };
+            let sums = unsafe { self.sums.pointer(at(0)..at(A * A - 1) + lanes) };
             let mut half = [[zero; A]; M];
             for j in 0..A {
-                let column = transform_output::<S, M, A>(simd, std::array::from_fn(|i| sum(i * A + j)));
+                let mut column = [zero; A];
+                for i in 0..A {
+                    // SAFETY: the place is one of the range's.
+                    column[i] = unsafe { sums.add(at(i * A + j) - at(0)).cast::<S::f32s>().read_unaligned() };
+                }
+                let column = transform_output::<S, M, A>(simd, column);
                 for i in 0..M {
                     half[i][j] = column[i];
                 }
             }
             let bias = S::as_simd_f32s(&self.filters.bias[group * lanes..][..lanes]).0[0];
-            for (i, half) in half.into_iter().enumerate().take(height - row) {
+            let [rows, columns] = [M.min(height - row), M.min(width - column)];
+            let pixel = |maps: &Maps, i: usize, j: usize| {
+                let pixel = (row + i) * maps.row() + (column + j) * lanes;
+                image * maps.image() + group * maps.group() + maps.origin([0; 2]) + pixel
+            };
+            let first = pixel(&plan.output, 0, 0);
+            // SAFETY: the pixels of a tile belong to it alone.
+            let y = unsafe { self.y.pointer(first..pixel(&plan.output, rows - 1, columns - 1) + lanes) };
+            for (i, half) in half.into_iter().enumerate() {
                 let outputs = transform_output::<S, M, A>(simd, half);
-                for (j, &value) in outputs.iter().enumerate().take(width - column) {
-                    let place = |maps: &Maps| {
-                        let pixel = (row + i) * maps.row() + (column + j) * lanes;
-                        image * maps.image() + group * maps.group() + maps.origin([0; 2]) + pixel
-                    };
+                for (j, value) in outputs.into_iter().enumerate() {
+                    if i >= rows || j >= columns {
+                        continue;
+                    }
                     let mut value = simd.add_f32s(value, bias);
                     if let Some((maps, added)) = self.epilogue.add {
-                        value = simd.add_f32s(value, S::as_simd_f32s(&added[place(maps)..][..lanes]).0[0]);
+                        value = simd.add_f32s(value, S::as_simd_f32s(&added[pixel(maps, i, j)..][..lanes]).0[0]);
                     }
                     if self.epilogue.relu {
                         value = simd.max_f32s(zero, value); // the order in which NaN stays NaN
                     }
-                    let at = place(&plan.output);
-                    // SAFETY: the pixels of a tile belong to it alone.
-                    let to = unsafe { self.y.part(at..at + lanes) };
-                    S::as_mut_simd_f32s(to).0[0] = value;
+                    // SAFETY: the place is one of the range's.
+                    unsafe { y.add(pixel(&plan.output, i, j) - first).cast::<S::f32s>().write_unaligned(value) };
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Error, Result, Storage, Tensor};
 use cirio_kernels::blocked::{self, Conv2d, Epilogue, Filters, Maps, Method, Pool};
-use cirio_kernels::{Conv2dShape, Pool2dShape, Scratch, ShapeError, relu_in_place};
+use cirio_kernels::{Buffer, Conv2dShape, Pool2dShape, Scratch, ShapeError, relu_in_place};
 use half::f16;
 
 use super::graph::{Conv, Graph, Linear, LinearWeights, Node, Op, PackedWeights, Weights};
@@ -24,7 +24,7 @@ struct Plan {
     steps: Vec<Plans>,
     values: Vec<Value>,
     /// The memory of the values; one serves several that do not live at the same time.
-    slots: Vec<Vec<f32>>,
+    slots: Vec<Buffer>,
 }
 
 /// How an operation is computed.
@@ -265,7 +265,7 @@ impl<'a> Planner<'a> {
             done.dedup();
             self.free.extend(done.iter().map(|&value| self.values[value].slot));
         }
-        let slots = self.slots.iter().map(|&length| vec![0.0; length]).collect();
+        let slots = self.slots.iter().map(|&length| Buffer::zeros(length)).collect();
         Ok(Plan { size: self.size, steps, values: self.values, slots })
     }
 
@@ -376,11 +376,11 @@ fn plan_conv(conv: &mut Conv, n: usize, half: bool, shape: Conv2dShape, layouts:
         let of_filter = shape.taps();
         conv.weights = on_slice(weight, |w| match &packed {
             Some((method, plan)) => {
-                let mut values = vec![0.0; plan.packed()];
+                let mut values = Buffer::zeros(plan.packed());
                 let given = blocked::Weights::new(w, &shape).map_err(Error::wrap)?;
                 plan.pack(&given.scaled(factors), &mut values).map_err(Error::wrap)?;
                 let values = match half {
-                    true => PackedWeights::Half(values.into_iter().map(f16::from_f32).collect()),
+                    true => PackedWeights::Half(values.iter().copied().map(f16::from_f32).collect()),
                     false => PackedWeights::Full(values),
                 };
                 Ok(Weights::Packed(*method, values))

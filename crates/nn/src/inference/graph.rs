@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use candle_core::{DType, Result, Tensor};
+use cirio_kernels::Buffer;
 use cirio_kernels::blocked::{Method, Packed};
 use half::f16;
 
@@ -78,7 +79,7 @@ pub(super) enum Weights {
 
 /// Packed weights in single or in half precision.
 pub(super) enum PackedWeights {
-    Full(Vec<f32>),
+    Full(Buffer),
     Half(Vec<f16>),
 }
 
