@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 
 use cirio_kernels::blocked::{self, Epilogue, Filters, Maps, Method, Packed, Weights};
 use cirio_kernels::{Buffer, Conv2d, Conv2dShape, Linear, Lrn, LrnShape, MaxPool2d, Pool2dShape, Scratch, ShapeError, relu, relu_backward};
+use cirio_kernels::blocked::{self, Epilogue, Filters, Maps, Method, Weights};
+use cirio_kernels::{
+    BatchNorm, Conv2d, Conv2dShape, Linear, Lrn, LrnShape, MaxPool2d, Pool2dShape, ScaleShift, Scratch, ShapeError, relu, relu_backward,
+};
 
 fn main() -> Result<(), ShapeError> {
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
@@ -58,6 +62,9 @@ fn main() -> Result<(), ShapeError> {
     bench.conv("alexnet first", 8, Conv2dShape { stride: [4; 2], ..conv([3, 64], 224, 11, 2) }, true)?;
     bench.max_pool("alexnet pool", 8, pool(64, 55, 3, 2))?;
     bench.lrn("alexnet norm", 8, LrnShape { c: 64, pixels: 55 * 55, size: 5, alpha: 1e-4, beta: 0.75, k: 2.0 })?;
+    bench.batch_norm("resnet norm", 8, 64, 112 * 112)?;
+    bench.batch_norm("cifar norm", 128, 64, 16 * 16)?;
+    bench.batch_norm("cifar last norm", 128, 512, 2 * 2)?;
     bench.linear("alexnet fc, one image", 1, 9216, 4096)?;
     bench.linear("alexnet fc, eight images", 8, 9216, 4096)?;
 
@@ -217,5 +224,21 @@ impl Bench {
         let operations = 2 * x.len() * shape.size;
         self.time(&format!("{name} forward"), operations, |scratch| plan.forward(n, &x, black_box(&mut y), scratch))?;
         self.time(&format!("{name} backward"), 2 * operations, |scratch| plan.backward(n, &x, &dy, black_box(&mut dx), scratch))
+    }
+
+    /// In training, and with given statistics.
+    fn batch_norm(&mut self, name: &str, n: usize, c: usize, pixels: usize) -> Result<(), ShapeError> {
+        let plan = BatchNorm::new(c, pixels, 1e-5)?;
+        let (x, dy, weight, bias) = (values(n * c * pixels), values(n * c * pixels), values(c), values(c));
+        let (mut y, mut dx) = (x.clone(), x.clone());
+        let [mut mean, mut variance, mut dweight, mut dbias] = [(); 4].map(|()| values(c));
+        self.time(&format!("{name} forward"), 6 * x.len(), |_| {
+            plan.forward(n, &x, &weight, &bias, black_box(&mut y), [&mut mean, &mut variance])
+        })?;
+        self.time(&format!("{name} backward"), 8 * x.len(), |_| {
+            plan.backward(n, &x, &dy, &weight, [&mean, &variance], [black_box(&mut dx), &mut dweight, &mut dbias])
+        })?;
+        let plan = ScaleShift::new(c, pixels)?;
+        self.time(&format!("{name} given"), 2 * x.len(), |scratch| plan.forward(n, &x, &weight, Some(&bias), black_box(&mut y), scratch))
     }
 }

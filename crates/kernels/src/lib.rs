@@ -27,6 +27,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod activation;
+pub mod batch_norm;
 pub mod blocked;
 mod buffer;
 mod columns;
@@ -43,6 +44,7 @@ mod simd;
 
 pub use activation::{relu, relu_backward, relu_in_place};
 pub use buffer::Buffer;
+pub use batch_norm::{BatchNorm, ScaleShift};
 pub use conv::{Conv2d, Conv2dShape};
 pub use error::ShapeError;
 pub use linear::Linear;

@@ -10,11 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
+use crate::simd::vectorised;
+
 /// Floating-point operations below which waking other threads costs more than it saves.
 const WORTH_THREADS: usize = 1 << 22;
 
 /// Floating-point operations that take as long as one value of a loop which memory limits.
-const COST: usize = 8;
+pub(crate) const COST: usize = 8;
 
 /// Floats in a cache line: buffers begin on one.
 const LINE: usize = 16;
@@ -82,6 +84,19 @@ pub(crate) fn for_each_task(tasks: usize, lanes: &mut [f32], lane: usize, work: 
         take(lanes);
     } else {
         lanes.par_chunks_mut(lane).with_max_len(1).for_each(take);
+    }
+}
+
+/// Runs `work(task)` for each task, compiled for this machine's vectors; together they take this many floating-point operations.
+///
+/// A long `work` needs `#[inline(always)]`, or the compiler may leave its loops outside of what is compiled so.
+pub(crate) fn for_each_index(tasks: usize, operations: usize, work: impl Fn(usize) + Sync + Send) {
+    let one = |task| vectorised(|| work(task));
+    if threads_for(tasks, operations) == 1 {
+        (0..tasks).for_each(one);
+    } else {
+        let together = (COST * CHUNK).div_ceil((operations / tasks).max(1));
+        (0..tasks).into_par_iter().with_min_len(together).for_each(one);
     }
 }
 

@@ -274,3 +274,40 @@ pub fn lrn_backward<T: Real>(shape: &LrnShape, n: usize, x: &[T], dy: &[T]) -> V
     }
     dx
 }
+
+/// The channel of each place in (N, C, pixels).
+fn channel_of(place: usize, c: usize, pixels: usize) -> usize {
+    place / pixels % c
+}
+
+/// y = x·scale + shift for each channel.
+pub fn scale_shift<T: Real>(c: usize, pixels: usize, x: &[T], scale: &[T], shift: &[T]) -> Vec<T> {
+    let one = |(place, &x): (usize, &T)| x * scale[channel_of(place, c, pixels)] + shift[channel_of(place, c, pixels)];
+    x.iter().enumerate().map(one).collect()
+}
+
+/// The mean of each channel, and the mean of the squared distances from it.
+pub fn batch_statistics<T: Real>(c: usize, pixels: usize, x: &[T]) -> (Vec<T>, Vec<T>) {
+    let count = T::from((x.len() / c) as f32);
+    let mean_of = |value: &dyn Fn(usize) -> T| {
+        let mut sums = vec![T::default(); c];
+        (0..x.len()).for_each(|place| sums[channel_of(place, c, pixels)] += value(place));
+        sums.into_iter().map(|sum| sum / count).collect::<Vec<T>>()
+    };
+    let mean = mean_of(&|place| x[place]);
+    let variance = mean_of(&|place| {
+        let distance = x[place] - mean[channel_of(place, c, pixels)];
+        distance * distance
+    });
+    (mean, variance)
+}
+
+/// y = (x - mean) / √(variance + eps) · weight + bias with the statistics of x itself.
+pub fn batch_norm<T: Real>(c: usize, pixels: usize, eps: f32, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
+    let (mean, variance) = batch_statistics(c, pixels, x);
+    let one = |(place, &x): (usize, &T)| {
+        let channel = channel_of(place, c, pixels);
+        (x - mean[channel]) * (variance[channel] + T::from(eps)).power(-0.5) * weight[channel] + bias[channel]
+    };
+    x.iter().enumerate().map(one).collect()
+}

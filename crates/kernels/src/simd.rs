@@ -68,6 +68,42 @@ pub(crate) fn sum(values: &[f32]) -> f32 {
     Arch::new().dispatch(Sum(values))
 }
 
+/// A sum in parts, whose order depends on the lengths alone: the bits are the same on every machine. Its functions become
+/// vectors where their caller is [`vectorised`].
+#[derive(Default)]
+pub(crate) struct Sums([f32; Sums::COUNT]);
+
+impl Sums {
+    const COUNT: usize = 32;
+
+    /// Adds `term` of each pair of values.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) {
+        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<{ Self::COUNT }>(), b.as_chunks::<{ Self::COUNT }>());
+        let mut sums = self.0;
+        for (a, b) in a.iter().zip(b) {
+            for lane in 0..Self::COUNT {
+                sums[lane] += term(a[lane], b[lane]);
+            }
+        }
+        for ((sum, &a), &b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
+            *sum += term(a, b);
+        }
+        self.0 = sums;
+    }
+
+    /// The sum of all that was added.
+    #[inline(always)]
+    pub(crate) fn total(mut self) -> f32 {
+        for half in [16, 8, 4, 2, 1] {
+            for lane in 0..half {
+                self.0[lane] += self.0[lane + half];
+            }
+        }
+        self.0[0]
+    }
+}
+
 /// Floats of a vector on this machine.
 pub(crate) fn lanes() -> usize {
     struct Lanes;
