@@ -43,8 +43,8 @@ pub mod reference;
 mod simd;
 
 pub use activation::{relu, relu_backward, relu_in_place};
-pub use buffer::Buffer;
 pub use batch_norm::{BatchNorm, ScaleShift};
+pub use buffer::Buffer;
 pub use conv::{Conv2d, Conv2dShape};
 pub use error::ShapeError;
 pub use linear::Linear;

@@ -18,6 +18,9 @@ const FEW_IMAGES: usize = 4;
 const SOME_IMAGES: usize = 16;
 const LONG: usize = 512;
 
+/// Rows that are read together.
+const FEW_ROWS: usize = 4;
+
 /// Weights of a task where they are read row by row.
 const PIECE: usize = 1 << 16;
 
@@ -136,20 +139,21 @@ impl Linear {
     fn forward_few<W: Weight>(&self, n: usize, x: &[f32], w: &[W], bias: Option<&[f32]>, y: &mut [f32], scratch: &mut Scratch) {
         let &Self { inputs, outputs } = self;
         let y = Parts::new(y);
-        let together = (PIECE / inputs).clamp(1, outputs).next_multiple_of(2);
+        let together = (PIECE / inputs).clamp(1, outputs).next_multiple_of(FEW_ROWS);
         let tasks = outputs.div_ceil(together);
-        let lane = lane_len(&[2 * inputs]);
+        let lane = lane_len(&[FEW_ROWS * inputs]);
         let [lanes] = scratch.buffers([threads_for(tasks, 2 * n.max(1) * inputs * outputs) * lane]);
         for_each_task(tasks, lanes, lane, |task, lane| {
             let features = piece(task, together, outputs);
-            for first in features.clone().step_by(2) {
-                let pair = first..(first + 2).min(features.end);
-                let rows = W::widened(&w[pair.start * inputs..pair.end * inputs], lane);
-                // The last row may be alone: it then stands for both.
-                let rows = [&rows[..inputs], &rows[rows.len() - inputs..]];
-                let write = |first: usize, sums: &[[f32; 2]]| {
+            for first in features.clone().step_by(FEW_ROWS) {
+                let some = first..(first + FEW_ROWS).min(features.end);
+                let weights = W::widened(&w[some.start * inputs..some.end * inputs], lane);
+                // Where there are fewer rows, the last one stands for those that are missing.
+                let row = |index: usize| &weights[index.min(some.len() - 1) * inputs..][..inputs];
+                let rows: [&[f32]; FEW_ROWS] = std::array::from_fn(row);
+                let write = |first: usize, sums: &[[f32; FEW_ROWS]]| {
                     for (image, sums) in sums.iter().enumerate() {
-                        for (feature, sum) in pair.clone().zip(sums) {
+                        for (feature, sum) in some.clone().zip(sums) {
                             let at = (first + image) * outputs + feature;
                             // SAFETY: this feature of this image is written here alone.
                             let place = unsafe { y.part(at..at + 1) };
@@ -160,12 +164,11 @@ impl Linear {
                 let mut image = 0;
                 while image < n {
                     let images = &x[image * inputs..];
-                    let together = [8, 4, 2].into_iter().find(|&count| image + count <= n).unwrap_or(1);
+                    let together = [4, 2].into_iter().find(|&count| image + count <= n).unwrap_or(1);
                     match together {
-                        8 => write(image, &simd::dots::<8>(rows, images)),
-                        4 => write(image, &simd::dots::<4>(rows, images)),
-                        2 => write(image, &simd::dots::<2>(rows, images)),
-                        _ => write(image, &simd::dots::<1>(rows, images)),
+                        4 => write(image, &simd::dots::<FEW_ROWS, 4>(rows, images)),
+                        2 => write(image, &simd::dots::<FEW_ROWS, 2>(rows, images)),
+                        _ => write(image, &simd::dots::<FEW_ROWS, 1>(rows, images)),
                     }
                     image += together;
                 }

@@ -13,33 +13,49 @@ pub(crate) fn add(to: &mut [f32], from: &[f32]) {
     vectorised(|| to.iter_mut().zip(from).for_each(|(to, from)| *to += from));
 }
 
-/// The sums of the products of two rows with each of N vectors of their length, which lie one after the other; each in an order
-/// that depends on the length alone.
-pub(crate) fn dots<const N: usize>(rows: [&[f32]; 2], vectors: &[f32]) -> [[f32; 2]; N] {
-    struct Dots<'a, const N: usize>([&'a [f32]; 2], &'a [f32]);
-    impl<const N: usize> WithSimd for Dots<'_, N> {
-        type Output = [[f32; 2]; N];
+/// The sums of the products of R rows with each of N vectors of their length, which lie one after the other; each in an order that
+/// depends on the length alone.
+pub(crate) fn dots<const R: usize, const N: usize>(rows: [&[f32]; R], vectors: &[f32]) -> [[f32; R]; N] {
+    struct Dots<'a, const R: usize, const N: usize>([&'a [f32]; R], &'a [f32]);
+    impl<const R: usize, const N: usize> WithSimd for Dots<'_, R, N> {
+        type Output = [[f32; R]; N];
         #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) -> [[f32; 2]; N] {
+        fn with_simd<S: Simd>(self, simd: S) -> [[f32; R]; N] {
             let length = self.0[0].len();
-            let parts = |values| S::as_simd_f32s(values);
-            let [(first, first_tail), (second, second_tail)] = self.0.map(parts);
-            let vectors: [_; N] = std::array::from_fn(|n| parts(&self.1[n * length..(n + 1) * length]));
-            let mut sums = [[simd.splat_f32s(0.0); 2]; N];
-            for (place, (&a, &b)) in first.iter().zip(second).enumerate() {
+            let rows = self.0.map(|row| S::as_simd_f32s(row));
+            let vectors: [_; N] = std::array::from_fn(|n| S::as_simd_f32s(&self.1[n * length..(n + 1) * length]));
+            let mut sums = [[simd.splat_f32s(0.0); R]; N];
+            for place in 0..length / S::F32_LANES {
+                let weights: [S::f32s; R] = std::array::from_fn(|r| rows[r].0[place]);
                 for n in 0..N {
                     let x = vectors[n].0[place];
-                    sums[n] = [simd.mul_add_e_f32s(a, x, sums[n][0]), simd.mul_add_e_f32s(b, x, sums[n][1])];
+                    for r in 0..R {
+                        sums[n][r] = simd.mul_add_e_f32s(weights[r], x, sums[n][r]);
+                    }
                 }
             }
-            let [a, b] = [first_tail, second_tail].map(|tail| simd.partial_load_f32s(tail));
+            let tails = rows.map(|(_, tail)| simd.partial_load_f32s(tail));
             std::array::from_fn(|n| {
                 let x = simd.partial_load_f32s(vectors[n].1);
-                [simd.mul_add_e_f32s(a, x, sums[n][0]), simd.mul_add_e_f32s(b, x, sums[n][1])].map(|sum| simd.reduce_sum_f32s(sum))
+                std::array::from_fn(|r| simd.reduce_sum_f32s(simd.mul_add_e_f32s(tails[r], x, sums[n][r])))
             })
         }
     }
-    Arch::new().dispatch(Dots::<N>(rows, vectors))
+    Arch::new().dispatch(Dots::<R, N>(rows, vectors))
+}
+
+/// Asks for values to be brought near, while something else is computed.
+#[inline(always)]
+#[allow(unsafe_code)] // an instruction of the processor
+pub(crate) fn prefetch(values: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in values.chunks(16) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: every processor of this kind has it, and it reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = values;
 }
 
 /// The sum of the values, in an order that depends on the length alone.

@@ -14,7 +14,7 @@ use super::tile::{MOST_FILTERS, accumulate, for_vectors, most_vectors};
 use super::{Epilogue, Filters, Weights};
 use crate::conv::Conv2dShape;
 use crate::parallel::{Parts, piece, threads_for};
-use crate::simd;
+use crate::simd::{self, prefetch};
 
 /// Taps that are summed before the next pixels are: their weights stay in the first cache.
 const TAPS: usize = 256;
@@ -207,6 +207,8 @@ struct Run<'a> {
     input: &'a [f32],
     taps: &'a [u32],
     weights: &'a [f32],
+    /// The weights that come next: they are brought near meanwhile.
+    ahead: &'a [f32],
     /// Whether these are the first taps, and the last ones.
     ends: [bool; 2],
 }
@@ -219,7 +221,7 @@ impl WithSimd for Slab<'_> {
         let Direct { shape, input, taps, pixels, rows, .. } = self.plan;
         let pixels = &pixels[..pixels.len() / rows * self.rows.len()];
         let groups = shape.c_in / shape.groups / input.together();
-        let mut buffer = [0.0; TAPS * MOST_FILTERS];
+        let mut buffer = self.filters.weights.buffer(TAPS * MOST_FILTERS);
         for block in self.blocks {
             let start = self.image * input.image() + block.group * groups * input.group() + input.origin(shape.padding);
             let x = &self.x[start + self.rows.start * shape.stride[0] * input.row()..];
@@ -227,8 +229,10 @@ impl WithSimd for Slab<'_> {
             let start = block.first * S::F32_LANES * taps.len();
             for (index, some) in taps.chunks(TAPS).enumerate() {
                 let first = start + index * TAPS * wide;
-                let weights = self.filters.weights.widened(first..first + some.len() * wide, &mut buffer);
-                let run = Run { block: *block, input: x, taps: some, weights, ends: [index == 0, (index + 1) * TAPS >= taps.len()] };
+                let range = first..first + some.len() * wide;
+                let ahead = self.filters.weights.ahead(&range);
+                let weights = self.filters.weights.widened(range, &mut buffer);
+                let run = Run { block: *block, input: x, taps: some, weights, ahead, ends: [index == 0, (index + 1) * TAPS >= taps.len()] };
                 for_vectors!(block.vectors, self.tiles::<S>(simd, &run, pixels));
             }
         }
@@ -241,7 +245,9 @@ impl Slab<'_> {
     fn tiles<S: Simd, const P: usize, const H: usize, const F: usize>(&self, simd: S, run: &Run, pixels: &[Pixel]) {
         // Loops, not closures: those might become functions that do not know this machine's vectors.
         let (many, rest) = pixels.as_chunks::<P>();
+        let mut ahead = run.ahead.chunks(run.ahead.len().div_ceil(many.len().max(1)).max(1));
         for pixels in many {
+            prefetch(ahead.next().unwrap_or_default());
             self.tile::<S, P, F>(simd, run, pixels);
         }
         let (half, rest) = rest.as_chunks::<H>();
@@ -256,7 +262,7 @@ impl Slab<'_> {
     #[inline(always)]
     fn tile<S: Simd, const P: usize, const F: usize>(&self, simd: S, run: &Run, pixels: &[Pixel; P]) {
         let lanes = S::F32_LANES;
-        let &Run { block, input, taps, weights, ends: [first, last] } = run;
+        let &Run { block, input, taps, weights, ends: [first, last], .. } = run;
         assert!(pixels[P - 1].input as usize + self.plan.farthest < input.len(), "a window lies outside the image");
         assert!(weights.len() >= taps.len() * F * lanes && block.vectors == F, "a block has all its weights");
         let output = self.plan.output;

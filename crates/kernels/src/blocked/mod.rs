@@ -53,11 +53,27 @@ pub enum Packed<'a> {
     Half(&'a [f16]),
 }
 
-impl Packed<'_> {
+impl<'p> Packed<'p> {
+    /// The weights behind a range, as many as it has or are left; none where they are in half precision.
+    fn ahead(&self, range: &Range<usize>) -> &'p [f32] {
+        match self {
+            Self::Full(weights) => &weights[range.end..(range.end + range.len()).min(weights.len())],
+            Self::Half(_) => &[],
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
             Self::Full(weights) => weights.len(),
             Self::Half(weights) => weights.len(),
+        }
+    }
+
+    /// Room for so many widened weights, if they need widening.
+    fn buffer(&self, length: usize) -> Vec<f32> {
+        match self {
+            Self::Full(_) => Vec::new(),
+            Self::Half(_) => vec![0.0; length],
         }
     }
 

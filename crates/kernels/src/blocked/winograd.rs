@@ -17,7 +17,7 @@ use super::tile::{MOST_FILTERS, accumulate, for_vectors};
 use super::{Epilogue, Filters, Weights};
 use crate::conv::Conv2dShape;
 use crate::parallel::{Parts, Scratch, for_each_task, lane_len, piece, split, threads_for};
-use crate::simd;
+use crate::simd::{self, prefetch};
 
 /// Channels that are summed before the next tiles are: their weights stay in the first cache.
 const CHANNELS: usize = 128;
@@ -250,12 +250,16 @@ impl Stage<'_> {
         let (plan, c_in) = (self.plan, self.plan.shape.c_in);
         let start = place * c_in * plan.filters() + block.first * S::F32_LANES * c_in;
         let wide = F * S::F32_LANES;
-        let mut buffer = [0.0; CHANNELS * MOST_FILTERS];
+        let mut buffer = self.filters.weights.buffer(CHANNELS * MOST_FILTERS);
         for (index, channels) in plan.channels.chunks(CHANNELS).enumerate() {
             let first = start + index * CHANNELS * wide;
-            let weights = self.filters.weights.widened(first..first + channels.len() * wide, &mut buffer);
+            let range = first..first + channels.len() * wide;
+            let ahead = self.filters.weights.ahead(&range);
+            let mut ahead = ahead.chunks(ahead.len().div_ceil((tiles / P).max(1)).max(1));
+            let weights = self.filters.weights.widened(range, &mut buffer);
             let mut tile = 0;
             while tile + P <= tiles {
+                prefetch(ahead.next().unwrap_or_default());
                 self.some::<S, P, F>(simd, place, block, tile, channels, weights);
                 tile += P;
             }
