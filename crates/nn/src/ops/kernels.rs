@@ -1,9 +1,10 @@
 //! The kernels of `cirio-kernels` as operations of candle: forward on contiguous slices, backward by kernels too.
 
 use std::cell::Cell;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor};
-use cirio_kernels::{AvgPool2d, Conv2d, Linear, Lrn, MaxPool2d, Scratch, ShapeError, relu, relu_backward};
+use cirio_kernels::{AvgPool2d, BatchNorm, Conv2d, Linear, Lrn, MaxPool2d, ScaleShift, Scratch, ShapeError, relu, relu_backward};
 
 use super::check::error;
 
@@ -155,6 +156,12 @@ fn gradient<const COUNT: usize>(
     from: [&Tensor; COUNT],
     run: impl FnOnce([&[f32]; COUNT], &mut [f32], &mut Scratch) -> Done,
 ) -> Result<Tensor> {
+    let values = read(name, from, |slices| filled(name, of.shape(), |out, scratch| run(slices, out, scratch)))?;
+    Tensor::from_vec(values, of.shape(), &Device::Cpu)
+}
+
+/// Runs `work` on the values of tensors on the CPU.
+fn read<T, const COUNT: usize>(name: &str, from: [&Tensor; COUNT], work: impl FnOnce([&[f32]; COUNT]) -> Result<T>) -> Result<T> {
     let mut tensors = Vec::with_capacity(COUNT);
     for tensor in from {
         tensors.push(tensor.contiguous()?);
@@ -165,8 +172,7 @@ fn gradient<const COUNT: usize>(
         let Storage::Cpu(storage) = &**storage else { return Err(error(name, "its gradient is not on the CPU")) };
         *place = slice(storage, layout)?;
     }
-    let values = filled(name, of.shape(), |out, scratch| run(slices, out, scratch))?;
-    Tensor::from_vec(values, of.shape(), &Device::Cpu)
+    work(slices)
 }
 
 /// The values of a contiguous tensor, which need not begin where its storage does.
@@ -189,6 +195,68 @@ fn filled(name: &str, shape: &Shape, run: impl FnOnce(&mut [f32], &mut Scratch) 
     SCRATCH.set(scratch);
     done.map_err(|reason| error(name, reason))?;
     Ok(values)
+}
+
+/// Batch normalisation in training, and the mean and the variance of each channel, which carry no gradient.
+pub(super) fn batch_norm(plan: BatchNorm, n: usize, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<(Tensor, Statistics)> {
+    let statistics = Arc::new(OnceLock::new());
+    let op = Normalise { plan, n, statistics: statistics.clone() };
+    let y = x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)?;
+    let kept = statistics.get().cloned().ok_or_else(|| error(Normalise::NAME, "it has not run on the CPU"))?;
+    Ok((y, kept))
+}
+
+/// The mean of each channel, and its variance.
+pub(super) type Statistics = [Vec<f32>; 2];
+
+/// [`BatchNorm`] with the number of images. Its forward pass leaves the statistics for its backward pass and its caller.
+struct Normalise {
+    plan: BatchNorm,
+    n: usize,
+    statistics: Arc<OnceLock<Statistics>>,
+}
+
+impl Normalise {
+    const NAME: &str = "batch_norm_train";
+}
+
+impl CustomOp3 for Normalise {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, weight, bias) = (slice(x, x_layout)?, slice(weight, weight_layout)?, slice(bias, bias_layout)?);
+        let (mut mean, mut variance) = (vec![0.0; weight.len()], vec![0.0; weight.len()]);
+        let y = filled(Self::NAME, x_layout.shape(), |y, _| self.plan.forward(self.n, x, weight, bias, y, [&mut mean, &mut variance]))?;
+        self.statistics.get_or_init(|| [mean, variance]);
+        Ok((CpuStorage::F32(y), x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let Some([mean, variance]) = self.statistics.get() else { return Err(error(Self::NAME, "backward before forward")) };
+        let (mut dweight, mut dbias) = (vec![0.0; mean.len()], vec![0.0; mean.len()]);
+        let dx = gradient(Self::NAME, x, [x, dy, weight], |[x, dy, weight], dx, _| {
+            self.plan.backward(self.n, x, dy, weight, [mean, variance], [dx, &mut dweight, &mut dbias])
+        })?;
+        let of_channels = |of: &Tensor, values| of.track_op().then(|| Tensor::from_vec(values, of.shape(), &Device::Cpu)).transpose();
+        Ok((x.track_op().then_some(dx), of_channels(weight, dweight)?, of_channels(bias, dbias)?))
+    }
 }
 
 /// [`relu`] as a plan.
@@ -242,7 +310,7 @@ impl Unary for Lrn {
     }
 }
 
-/// Convolution and the fully connected layer have the same methods.
+/// All kernels with weights have the same methods.
 macro_rules! weighted {
     ($plan:ty, $name:literal) => {
         impl Weighted for $plan {
@@ -269,3 +337,4 @@ macro_rules! weighted {
 
 weighted!(Conv2d, "conv2d");
 weighted!(Linear, "linear");
+weighted!(ScaleShift, "batch_norm");

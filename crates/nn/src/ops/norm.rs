@@ -1,9 +1,12 @@
 //! Batch normalisation (Ioffe & Szegedy, "Batch normalization: accelerating deep network training by reducing internal
 //! covariate shift", 2015).
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
+use cirio_kernels::{BatchNorm, ScaleShift};
 
+use super::backend::{Backend, backend};
 use super::check::{error, float, vector};
+use super::kernels;
 
 /// y = (x - mean) / √(variance + eps) · weight + bias for each channel, with statistics that are given: those kept from
 /// training, or a frozen layer's.
@@ -19,10 +22,21 @@ pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, running_mean: &Ten
     for (name, tensor) in [("weight", weight), ("bias", bias), ("running mean", running_mean), ("running variance", running_var)] {
         vector(NAME, x, name, tensor, channels)?;
     }
+    if x.elem_count() == 0 {
+        return Ok(x.clone());
+    }
     let scale = (weight / (running_var + eps)?.sqrt()?)?;
     let shift = (bias - (running_mean * &scale)?)?;
-    let of_channels = per_channel(x);
-    x.broadcast_mul(&scale.reshape(of_channels.as_slice())?)?.broadcast_add(&shift.reshape(of_channels.as_slice())?)
+    match backend(x) {
+        Backend::Kernels => {
+            let plan = ScaleShift::new(channels, pixels(x)).map_err(|reason| error(NAME, reason))?;
+            kernels::weighted(plan, x.dim(0)?, x, &scale, Some(&shift), x.shape())
+        }
+        Backend::Portable => {
+            let of_channels = per_channel(x);
+            x.broadcast_mul(&scale.reshape(of_channels.as_slice())?)?.broadcast_add(&shift.reshape(of_channels.as_slice())?)
+        }
+    }
 }
 
 /// y = (x - mean) / √(variance + eps) · weight + bias with the statistics of the batch itself, and these statistics to keep.
@@ -44,8 +58,27 @@ pub fn batch_norm_train(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) ->
     if count < 2 {
         return Err(error(NAME, format!("the input {:?} has {count} values in a channel, a variance needs at least 2", x.dims())));
     }
-    let dtype = x.dtype();
-    let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 }; // sums in f16 would overflow
+    let bessel = count as f64 / (count - 1) as f64;
+    match backend(x) {
+        Backend::Kernels => {
+            let plan = BatchNorm::new(channels, pixels(x), eps as f32).map_err(|reason| error(NAME, reason))?;
+            let (y, [mean, variance]) = kernels::batch_norm(plan, x.dim(0)?, x, weight, bias)?;
+            let unbiased = variance.into_iter().map(|variance| (f64::from(variance) * bessel) as f32).collect();
+            let kept = |statistic: Vec<f32>| Tensor::from_vec(statistic, channels, &Device::Cpu);
+            Ok((y, kept(mean)?, kept(unbiased)?))
+        }
+        Backend::Portable => {
+            let (y, mean, variance) = normalised(x, weight, bias, eps)?;
+            let kept = |statistic: Tensor| statistic.detach().flatten_all()?.to_dtype(x.dtype());
+            Ok((y, kept(mean)?, kept((variance * bessel)?)?))
+        }
+    }
+}
+
+/// y, mean and variance by candle's operations; both statistics (1, C, 1), in f32 for f16 and bf16.
+fn normalised(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<(Tensor, Tensor, Tensor)> {
+    let (channels, count) = (weight.elem_count(), x.elem_count() / weight.elem_count());
+    let wide = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 }; // sums in f16 would overflow
     let column = |tensor: &Tensor| tensor.to_dtype(wide)?.reshape((1, channels, 1));
     let mean_of = |values: &Tensor| values.sum_keepdim(2)?.sum_keepdim(0)? / count as f64;
 
@@ -55,10 +88,7 @@ pub fn batch_norm_train(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) ->
     let variance = mean_of(&centred.sqr()?)?;
     let scale = (column(weight)? / (&variance + eps)?.sqrt()?)?;
     let y = centred.broadcast_mul(&scale)?.broadcast_add(&column(bias)?)?;
-
-    let unbiased = (variance * (count as f64 / (count - 1) as f64))?;
-    let kept = |statistic: Tensor| statistic.detach().flatten_all()?.to_dtype(dtype);
-    Ok((y.to_dtype(dtype)?.reshape(x.shape())?, kept(mean)?, kept(unbiased)?))
+    Ok((y.to_dtype(x.dtype())?.reshape(x.shape())?, mean, variance))
 }
 
 fn channels(op: &str, x: &Tensor) -> Result<usize> {
@@ -67,6 +97,11 @@ fn channels(op: &str, x: &Tensor) -> Result<usize> {
         [_, channels, ..] => Ok(channels),
         _ => Err(error(op, format!("the input has the shape {:?}, expected (N, C, …)", x.shape()))),
     }
+}
+
+/// The values of one channel of one image.
+fn pixels(x: &Tensor) -> usize {
+    x.dims().iter().skip(2).product()
 }
 
 /// The shape (1, C, 1, …) that a vector of channels is broadcast from.

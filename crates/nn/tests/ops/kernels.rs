@@ -116,6 +116,23 @@ proptest! {
     }
 
     #[test]
+    fn batch_norms(n in 2usize..5, c in 1usize..5, size in prop::collection::vec(1usize..7, 0..4), lies in lies()) {
+        let x = spread(1, &[[n, c].as_slice(), &size].concat())?;
+        let affine = [x, spread(2, &[c])?, spread(3, &[c])?];
+        // A large eps: near a variance of 0 the slope is that of 1 / √eps.
+        compare(&affine, lies, |t| Ok(batch_norm_train(&t[0], &t[1], &t[2], 0.1)?.0))?;
+        let statistics = |t: &[Tensor]| {
+            let (_, mean, variance) = batch_norm_train(&t[0], &t[1], &t[2], 0.1)?;
+            Tensor::cat(&[mean, variance], 0)
+        };
+        let single: Vec<Tensor> = affine.iter().map(|t| lies.lay(&t.to_dtype(DType::F32)?)).collect::<Result<_>>()?;
+        assert_close("statistics", &statistics(&single)?, &statistics(&affine)?, TOLERANCE)?;
+        let [x, weight, bias] = affine;
+        let given = [x, weight, bias, spread(4, &[c])?, (spread(5, &[c])?.abs()? + 0.1)?];
+        compare(&given, lies, |t| batch_norm(&t[0], &t[1], &t[2], &t[3], &t[4], 0.1))?;
+    }
+
+    #[test]
     fn fully_connected(n in 1usize..9, inputs in 1usize..40, outputs in 1usize..40, biased: bool, lies in lies()) {
         let (x, w) = (spread(1, &[n, inputs])?, spread(2, &[outputs, inputs])?);
         if biased {
