@@ -21,24 +21,35 @@ pub(crate) fn dots<const R: usize, const N: usize>(rows: [&[f32]; R], vectors: &
         type Output = [[f32; R]; N];
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) -> [[f32; R]; N] {
+            // Loops, not closures: those might become functions that do not know this machine's vectors.
             let length = self.0[0].len();
-            let rows = self.0.map(|row| S::as_simd_f32s(row));
-            let vectors: [_; N] = std::array::from_fn(|n| S::as_simd_f32s(&self.1[n * length..(n + 1) * length]));
+            let whole = length / S::F32_LANES;
+            let mut rows = [S::as_simd_f32s(self.0[0]); R];
+            for r in 0..R {
+                rows[r] = S::as_simd_f32s(&self.0[r][..length]);
+            }
+            let mut vectors = [S::as_simd_f32s(self.1); N];
+            for n in 0..N {
+                vectors[n] = S::as_simd_f32s(&self.1[n * length..][..length]);
+            }
             let mut sums = [[simd.splat_f32s(0.0); R]; N];
-            for place in 0..length / S::F32_LANES {
-                let weights: [S::f32s; R] = std::array::from_fn(|r| rows[r].0[place]);
+            for place in 0..whole {
                 for n in 0..N {
                     let x = vectors[n].0[place];
                     for r in 0..R {
-                        sums[n][r] = simd.mul_add_e_f32s(weights[r], x, sums[n][r]);
+                        sums[n][r] = simd.mul_add_e_f32s(rows[r].0[place], x, sums[n][r]);
                     }
                 }
             }
-            let tails = rows.map(|(_, tail)| simd.partial_load_f32s(tail));
-            std::array::from_fn(|n| {
+            let mut out = [[0.0; R]; N];
+            for n in 0..N {
                 let x = simd.partial_load_f32s(vectors[n].1);
-                std::array::from_fn(|r| simd.reduce_sum_f32s(simd.mul_add_e_f32s(tails[r], x, sums[n][r])))
-            })
+                for r in 0..R {
+                    let sum = simd.mul_add_e_f32s(simd.partial_load_f32s(rows[r].1), x, sums[n][r]);
+                    out[n][r] = simd.reduce_sum_f32s(sum);
+                }
+            }
+            out
         }
     }
     Arch::new().dispatch(Dots::<R, N>(rows, vectors))
