@@ -8,11 +8,10 @@
 pub fn keep_large_blocks() {
     #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
     {
-        const LARGEST: libc::c_int = 1 << 30;
         // SAFETY: mallopt takes two numbers; no other thread runs yet.
         unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, LARGEST);
-            libc::mallopt(libc::M_TRIM_THRESHOLD, LARGEST);
+            libc::mallopt(libc::M_MMAP_MAX, 0);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
             libc::mallopt(libc::M_TOP_PAD, 1 << 26);
         }
     }
