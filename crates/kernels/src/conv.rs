@@ -116,51 +116,57 @@ impl Conv2dShape {
 pub struct Conv2d {
     shape: Conv2dShape,
     output: [usize; 2],
-    forward: Algorithm,
-    backward_input: Algorithm,
-    backward_weight: Algorithm,
+    forward: Pixels,
+    backward_input: Pixels,
+    backward_weight: Sums,
 }
 
-/// How one pass of a convolution is computed.
+/// How pixels are computed: those of the output, or of the gradient to the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Algorithm {
+enum Pixels {
     /// The filter covers the input: a fully connected layer.
     Linear(Linear),
     /// Vectors of pixels straight from the image.
     Direct(Direct),
-    /// By way of maps whose channels lie side by side.
+    /// Vectors of filters, by way of maps whose channels lie side by side.
     Blocked(Box<Blocked>),
-    /// The same for a gradient to the weights.
-    BlockedWeights(Box<BlockedWeights>),
     /// The input's windows are laid out as a matrix, which is multiplied with the weights.
     Im2col,
 }
 
-impl Algorithm {
-    /// For a pass that computes pixels.
-    fn for_pixels(shape: Conv2dShape) -> Result<Self, ShapeError> {
-        let direct = Direct::for_pixels(shape).map(Self::Direct);
+impl Pixels {
+    fn new(shape: Conv2dShape) -> Result<Self, ShapeError> {
         let blocked = || Ok(Blocked::new(shape)?.map(|blocked| Self::Blocked(Box::new(blocked))));
-        Self::choose(&shape, direct, blocked)
+        choose(&shape, Direct::for_pixels(shape).map(Self::Direct), blocked, Self::Im2col)
     }
+}
 
-    /// For a gradient to the weights.
-    fn for_weights(shape: Conv2dShape) -> Result<Self, ShapeError> {
-        let direct = Direct::for_weights(shape).map(Self::Direct);
-        let blocked = || Ok(BlockedWeights::new(shape)?.map(|blocked| Self::BlockedWeights(Box::new(blocked))));
-        Self::choose(&shape, direct, blocked)
+/// How the gradient to the weights is computed, in the same ways.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Sums {
+    Linear(Linear),
+    Direct(Direct),
+    Blocked(Box<BlockedWeights>),
+    Im2col,
+}
+
+impl Sums {
+    fn new(shape: Conv2dShape) -> Result<Self, ShapeError> {
+        let blocked = || Ok(BlockedWeights::new(shape)?.map(|blocked| Self::Blocked(Box::new(blocked))));
+        choose(&shape, Direct::for_weights(shape).map(Self::Direct), blocked, Self::Im2col)
     }
+}
 
-    /// The faster of two ways, where there are both; else im2col.
-    fn choose(
-        shape: &Conv2dShape,
-        direct: Option<Self>,
-        blocked: impl Fn() -> Result<Option<Self>, ShapeError>,
-    ) -> Result<Self, ShapeError> {
-        match direct {
-            Some(direct) if !prefers_blocked(shape) => Ok(direct),
-            direct => Ok(blocked()?.or(direct).unwrap_or(Self::Im2col)),
-        }
+/// The faster of two ways, where there are both.
+fn choose<T>(
+    shape: &Conv2dShape,
+    direct: Option<T>,
+    blocked: impl Fn() -> Result<Option<T>, ShapeError>,
+    neither: T,
+) -> Result<T, ShapeError> {
+    match direct {
+        Some(direct) if !prefers_blocked(shape) => Ok(direct),
+        direct => Ok(blocked()?.or(direct).unwrap_or(neither)),
     }
 }
 
@@ -184,14 +190,14 @@ impl Conv2d {
     /// See [`Conv2dShape::check`].
     pub fn new(shape: Conv2dShape) -> Result<Self, ShapeError> {
         shape.check()?;
-        let [forward, backward_input, backward_weight] = if shape.covers_input() {
+        let output = shape.output();
+        if shape.covers_input() {
             let linear = Linear::new(shape.taps(), shape.c_out)?;
-            [(); 3].map(|()| Algorithm::Linear(linear))
-        } else {
-            let backward_input = Direct::turned(&shape).map_or(Ok(Algorithm::Im2col), Algorithm::for_pixels)?;
-            [Algorithm::for_pixels(shape)?, backward_input, Algorithm::for_weights(shape)?]
-        };
-        Ok(Self { shape, output: shape.output(), forward, backward_input, backward_weight })
+            let [forward, backward_input] = [(); 2].map(|()| Pixels::Linear(linear));
+            return Ok(Self { shape, output, forward, backward_input, backward_weight: Sums::Linear(linear) });
+        }
+        let backward_input = Direct::turned(&shape).map_or(Ok(Pixels::Im2col), Pixels::new)?;
+        Ok(Self { shape, output, forward: Pixels::new(shape)?, backward_input, backward_weight: Sums::new(shape)? })
     }
 
     /// The shape that the plan is for.
@@ -227,10 +233,10 @@ impl Conv2d {
             expect("bias", bias, &[self.shape.c_out])?;
         }
         match &self.forward {
-            Algorithm::Linear(linear) => linear.forward(n, x, w, bias, y, scratch)?,
-            Algorithm::Direct(direct) => direct.forward(n, x, w, bias, y, scratch),
-            Algorithm::Blocked(blocked) => blocked.forward(n, x, w, bias, y, scratch)?,
-            Algorithm::BlockedWeights(_) | Algorithm::Im2col => im2col::forward(&self.shape, n, x, w, bias, y, scratch),
+            Pixels::Linear(linear) => linear.forward(n, x, w, bias, y, scratch)?,
+            Pixels::Direct(direct) => direct.forward(n, x, w, bias, y, scratch),
+            Pixels::Blocked(blocked) => blocked.forward(n, x, w, bias, y, scratch)?,
+            Pixels::Im2col => im2col::forward(&self.shape, n, x, w, bias, y, scratch),
         }
         Ok(())
     }
@@ -247,10 +253,10 @@ impl Conv2d {
         self.expect_weight("w", w)?;
         self.expect_input("dx", n, dx)?;
         match &self.backward_input {
-            Algorithm::Linear(linear) => linear.backward_input(n, dy, w, dx, scratch)?,
-            Algorithm::Direct(direct) => direct.backward_input(n, dy, w, dx, scratch),
-            Algorithm::Blocked(blocked) => blocked.backward_input(n, dy, w, dx, scratch)?,
-            Algorithm::BlockedWeights(_) | Algorithm::Im2col => im2col::backward_input(&self.shape, n, dy, w, dx, scratch),
+            Pixels::Linear(linear) => linear.backward_input(n, dy, w, dx, scratch)?,
+            Pixels::Direct(direct) => direct.backward_input(n, dy, w, dx, scratch),
+            Pixels::Blocked(blocked) => blocked.backward_input(n, dy, w, dx, scratch)?,
+            Pixels::Im2col => im2col::backward_input(&self.shape, n, dy, w, dx, scratch),
         }
         Ok(())
     }
@@ -267,10 +273,10 @@ impl Conv2d {
         self.expect_output("dy", n, dy)?;
         self.expect_weight("dw", dw)?;
         match &self.backward_weight {
-            Algorithm::Linear(linear) => linear.backward_weight(n, x, dy, dw, scratch)?,
-            Algorithm::Direct(direct) => direct.backward_weight(n, x, dy, dw, scratch),
-            Algorithm::BlockedWeights(blocked) => blocked.backward(n, x, dy, dw, scratch)?,
-            Algorithm::Blocked(_) | Algorithm::Im2col => im2col::backward_weight(&self.shape, n, x, dy, dw, scratch),
+            Sums::Linear(linear) => linear.backward_weight(n, x, dy, dw, scratch)?,
+            Sums::Direct(direct) => direct.backward_weight(n, x, dy, dw, scratch),
+            Sums::Blocked(blocked) => blocked.backward(n, x, dy, dw, scratch)?,
+            Sums::Im2col => im2col::backward_weight(&self.shape, n, x, dy, dw, scratch),
         }
         Ok(())
     }

@@ -22,11 +22,8 @@ use crate::simd::{self, prefetch};
 /// Channels that are summed before the next tiles are: their weights stay in the first cache.
 const CHANNELS: usize = 128;
 
-/// Tiles that are transformed together, when there are some such runs of them: the second cache holds them.
-const TILES: usize = 96;
-
-/// Runs of tiles that are enough for each thread to have its own.
-const RUNS: usize = 4;
+/// Tiles that are transformed together: about what the second cache holds.
+const TILES: usize = 128;
 
 /// Floats of the longest vector.
 const MOST_LANES: usize = 16;
@@ -108,13 +105,16 @@ impl Winograd {
         if total == 0 {
             return;
         }
-        let apart = total >= RUNS * TILES;
-        let run = total.div_ceil(total.div_ceil(if apart { TILES } else { 2 * TILES }));
+        // Each thread transforms, multiplies and transforms back its own runs of tiles, if there are tiles enough for the weights to be
+        // worth their way; else the threads share each step. What a tile gives does not depend on it.
+        let threads = threads_for(total, (2 * self.places() * self.shape.c_in).saturating_mul(total * self.filters()));
+        let apart = threads > 1 && total / threads >= TILES / 2;
+        let most = if apart { TILES.min(total.div_ceil(threads)) } else { TILES };
+        let run = total.div_ceil(total.div_ceil(most));
         let runs = total.div_ceil(run);
         let lengths = [self.places() * run * self.wide(), self.places() * run * self.filters()];
         let lane = lane_len(&lengths);
-        let threads = threads_for(runs, (2 * self.places() * self.shape.c_in).saturating_mul(total * self.filters()));
-        let [lanes] = scratch.buffers([if apart { threads * lane } else { lane }]);
+        let [lanes] = scratch.buffers([if apart { threads.min(runs) * lane } else { lane }]);
         let y = Parts::new(y);
         let whole = |index: usize, lane: &mut [f32], spread: bool| {
             let [patches, sums] = split(lane, lengths);
@@ -128,8 +128,7 @@ impl Winograd {
         if apart {
             for_each_task(runs, lanes, lane, |index, lane| whole(index, lane, false));
         } else {
-            let spread = threads_for(self.places(), (2 * self.places() * self.shape.c_in).saturating_mul(total * self.filters())) > 1;
-            (0..runs).for_each(|index| whole(index, lanes, spread));
+            (0..runs).for_each(|index| whole(index, lanes, threads > 1));
         }
     }
 }
