@@ -19,6 +19,9 @@ use crate::simd::{self, prefetch};
 /// Taps that are summed before the next pixels are: their weights stay in the first cache.
 const TAPS: usize = 256;
 
+/// Pixels that are few: runs of taps are shorter then, so that the next weights come in smaller parts while these are used.
+const FEW_PIXELS: usize = 32;
+
 /// Pixels of a slab: enough for a weight to be worth its way from memory.
 const PIXELS: usize = 256;
 
@@ -227,12 +230,13 @@ impl WithSimd for Slab<'_> {
             let x = &self.x[start + self.rows.start * shape.stride[0] * input.row()..];
             let wide = block.vectors * S::F32_LANES;
             let start = block.first * S::F32_LANES * taps.len();
-            for (index, some) in taps.chunks(TAPS).enumerate() {
-                let first = start + index * TAPS * wide;
+            let run_length = if pixels.len() <= FEW_PIXELS { TAPS / 4 } else { TAPS };
+            for (index, some) in taps.chunks(run_length).enumerate() {
+                let first = start + index * run_length * wide;
                 let range = first..first + some.len() * wide;
                 let ahead = self.filters.weights.ahead(&range);
                 let weights = self.filters.weights.widened(range, &mut buffer);
-                let run = Run { block: *block, input: x, taps: some, weights, ahead, ends: [index == 0, (index + 1) * TAPS >= taps.len()] };
+                let run = Run { block: *block, input: x, taps: some, weights, ahead, ends: [index == 0, (index + 1) * run_length >= taps.len()] };
                 for_vectors!(block.vectors, self.tiles::<S>(simd, &run, pixels));
             }
         }
@@ -245,13 +249,14 @@ impl Slab<'_> {
     fn tiles<S: Simd, const P: usize, const H: usize, const F: usize>(&self, simd: S, run: &Run, pixels: &[Pixel]) {
         // Loops, not closures: those might become functions that do not know this machine's vectors.
         let (many, rest) = pixels.as_chunks::<P>();
-        let mut ahead = run.ahead.chunks(run.ahead.len().div_ceil(many.len().max(1)).max(1));
+        let (half, rest) = rest.as_chunks::<H>();
+        let mut ahead = run.ahead.chunks(run.ahead.len().div_ceil((many.len() + half.len()).max(1)).max(1));
         for pixels in many {
             prefetch(ahead.next().unwrap_or_default());
             self.tile::<S, P, F>(simd, run, pixels);
         }
-        let (half, rest) = rest.as_chunks::<H>();
         for pixels in half {
+            prefetch(ahead.next().unwrap_or_default());
             self.tile::<S, H, F>(simd, run, pixels);
         }
         for pixels in rest.as_chunks::<1>().0 {
