@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use cirio_kernels::blocked::{self, Epilogue, Filters, Maps, Method, Packed, Weights};
 use cirio_kernels::blocked::{self, Epilogue, Filters, Maps, Method, Weights};
 use cirio_kernels::{
-    BatchNorm, Conv2d, Conv2dShape, Linear, Lrn, LrnShape, MaxPool2d, Pool2dShape, ScaleShift, Scratch, ShapeError, relu, relu_backward,
+    BatchNorm, Conv2d, Conv2dShape, Linear, Lrn, LrnShape, MaxPool2d, Pool2dShape, ScaleShift, Scratch, ShapeError, Tanh, log_softmax,
+    log_softmax_backward, relu, relu_backward, sigmoid, sigmoid_backward, softmax, softmax_backward,
 };
 use cirio_kernels::{Buffer, Conv2d, Conv2dShape, Linear, Lrn, LrnShape, MaxPool2d, Pool2dShape, Scratch, ShapeError, relu, relu_backward};
 
@@ -65,6 +66,18 @@ fn main() -> Result<(), ShapeError> {
     bench.batch_norm("resnet norm", 8, 64, 112 * 112)?;
     bench.batch_norm("cifar norm", 128, 64, 16 * 16)?;
     bench.batch_norm("cifar last norm", 128, 512, 2 * 2)?;
+    for (name, count) in [("lenet", n * 6 * 28 * 28), ("large", 1 << 22)] {
+        bench.each(&format!("{name} tanh"), count, |x, y| Tanh::LENET.forward(x, y), |y, dy, dx| Tanh::LENET.backward(y, dy, dx))?;
+        bench.each(&format!("{name} sigmoid"), count, sigmoid, sigmoid_backward)?;
+    }
+    let (rows, k) = (256, 1000);
+    bench.each("softmax of 256 x 1000", rows * k, |x, y| softmax(rows, k, x, y), |y, dy, dx| softmax_backward(rows, k, y, dy, dx))?;
+    bench.each(
+        "log softmax of 256 x 1000",
+        rows * k,
+        |x, y| log_softmax(rows, k, x, y),
+        |y, dy, dx| log_softmax_backward(rows, k, y, dy, dx),
+    )?;
     bench.linear("alexnet fc, one image", 1, 9216, 4096)?;
     bench.linear("alexnet fc, eight images", 8, 9216, 4096)?;
 
@@ -211,10 +224,21 @@ impl Bench {
     }
 
     fn relu(&mut self, name: &str, count: usize) -> Result<(), ShapeError> {
+        self.each(name, count, relu, relu_backward)
+    }
+
+    /// A function without weights, y from x and dx from x or y and dy, all of one length.
+    fn each(
+        &mut self,
+        name: &str,
+        count: usize,
+        forward: impl Fn(&[f32], &mut [f32]) -> Result<(), ShapeError>,
+        backward: impl Fn(&[f32], &[f32], &mut [f32]) -> Result<(), ShapeError>,
+    ) -> Result<(), ShapeError> {
         let (x, dy) = (values(count), values(count));
         let (mut y, mut dx) = (x.clone(), x.clone());
-        self.time(&format!("{name} forward"), count, |_| relu(&x, black_box(&mut y)))?;
-        self.time(&format!("{name} backward"), count, |_| relu_backward(&x, &dy, black_box(&mut dx)))
+        self.time(&format!("{name} forward"), count, |_| forward(&x, black_box(&mut y)))?;
+        self.time(&format!("{name} backward"), count, |_| backward(&x, &dy, black_box(&mut dx)))
     }
 
     fn lrn(&mut self, name: &str, n: usize, shape: LrnShape) -> Result<(), ShapeError> {

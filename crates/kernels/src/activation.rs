@@ -1,6 +1,7 @@
-//! The rectified linear unit.
+//! Functions of each value alone: the rectified linear unit, tanh, the logistic function.
 
 use crate::error::{ShapeError, expect};
+use crate::exp;
 use crate::parallel::{CHUNK, for_each_pair, for_each_triple};
 use crate::simd::vectorised;
 
@@ -30,6 +31,76 @@ pub fn relu_backward(x: &[f32], dy: &[f32], dx: &mut [f32]) -> Result<(), ShapeE
     expect("dx", dx, &[x.len()])?;
     for_each_triple(x, dy, dx, [CHUNK; 2], |x, dy, dx| {
         vectorised(|| dx.iter_mut().zip(x).zip(dy).for_each(|((dx, &x), &dy)| *dx = if x <= 0.0 { 0.0 } else { dy }));
+    });
+    Ok(())
+}
+
+/// y = amplitude · tanh(slope · x).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tanh {
+    /// What y tends to; not 0.
+    pub amplitude: f32,
+    /// What x is multiplied by.
+    pub slope: f32,
+}
+
+impl Tanh {
+    /// tanh itself.
+    pub const PLAIN: Self = Self { amplitude: 1.0, slope: 1.0 };
+
+    /// 1.7159 · tanh(2x/3): ±1 stay ±1 (LeCun, Bottou, Bengio & Haffner, "Gradient-based learning applied to document
+    /// recognition", 1998, appendix A).
+    pub const LENET: Self = Self { amplitude: 1.7159, slope: 2.0 / 3.0 };
+
+    /// y from x, within 4 units in the last place; NaN stays NaN.
+    ///
+    /// # Errors
+    /// When the slices differ in length.
+    pub fn forward(self, x: &[f32], y: &mut [f32]) -> Result<(), ShapeError> {
+        let Self { amplitude, slope } = self;
+        expect("y", y, &[x.len()])?;
+        for_each_pair(x, y, [CHUNK; 2], |x, y| {
+            vectorised(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = amplitude * exp::tanh(slope * x)));
+        });
+        Ok(())
+    }
+
+    /// dx = dy · amplitude · slope · (1 - (y / amplitude)²) from the output; what stands in `dx` is replaced.
+    ///
+    /// # Errors
+    /// When the slices differ in length.
+    pub fn backward(self, y: &[f32], dy: &[f32], dx: &mut [f32]) -> Result<(), ShapeError> {
+        let (most, square) = (self.amplitude * self.slope, self.slope / self.amplitude);
+        from_output(y, dy, dx, |y| most - square * y * y)
+    }
+}
+
+/// y = 1 / (1 + e^-x), the logistic function, within 4 units in the last place; NaN stays NaN.
+///
+/// # Errors
+/// When the slices differ in length.
+pub fn sigmoid(x: &[f32], y: &mut [f32]) -> Result<(), ShapeError> {
+    expect("y", y, &[x.len()])?;
+    for_each_pair(x, y, [CHUNK; 2], |x, y| {
+        vectorised(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = exp::sigmoid(x)));
+    });
+    Ok(())
+}
+
+/// dx = dy · y · (1 - y), from the output of [`sigmoid`]; what stands in `dx` is replaced.
+///
+/// # Errors
+/// When the slices differ in length.
+pub fn sigmoid_backward(y: &[f32], dy: &[f32], dx: &mut [f32]) -> Result<(), ShapeError> {
+    from_output(y, dy, dx, |y| y * (1.0 - y))
+}
+
+/// dx = dy · slope(y).
+fn from_output(y: &[f32], dy: &[f32], dx: &mut [f32], slope: impl Fn(f32) -> f32 + Sync) -> Result<(), ShapeError> {
+    expect("dy", dy, &[y.len()])?;
+    expect("dx", dx, &[y.len()])?;
+    for_each_triple(y, dy, dx, [CHUNK; 2], |y, dy, dx| {
+        vectorised(|| dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), dy)| *dx = dy * slope(y)));
     });
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
+use crate::activation::Tanh;
 use crate::conv::Conv2dShape;
 use crate::lrn::LrnShape;
 use crate::pool::{CountPadding, Pool2dShape};
@@ -15,6 +16,10 @@ pub trait Real:
 {
     /// self^power.
     fn power(self, power: f32) -> Self;
+    /// e^self.
+    fn exp(self) -> Self;
+    /// The natural logarithm.
+    fn ln(self) -> Self;
     /// Whether it is not a number.
     fn is_nan(self) -> bool;
 }
@@ -22,6 +27,14 @@ pub trait Real:
 impl Real for f32 {
     fn power(self, power: f32) -> Self {
         self.powf(power)
+    }
+
+    fn exp(self) -> Self {
+        f32::exp(self)
+    }
+
+    fn ln(self) -> Self {
+        f32::ln(self)
     }
 
     fn is_nan(self) -> bool {
@@ -32,6 +45,14 @@ impl Real for f32 {
 impl Real for f64 {
     fn power(self, power: f32) -> Self {
         self.powf(power.into())
+    }
+
+    fn exp(self) -> Self {
+        f64::exp(self)
+    }
+
+    fn ln(self) -> Self {
+        f64::ln(self)
     }
 
     fn is_nan(self) -> bool {
@@ -310,4 +331,32 @@ pub fn batch_norm<T: Real>(c: usize, pixels: usize, eps: f32, x: &[T], weight: &
         (x - mean[channel]) * (variance[channel] + T::from(eps)).power(-0.5) * weight[channel] + bias[channel]
     };
     x.iter().enumerate().map(one).collect()
+}
+
+/// amplitude · tanh(slope · x).
+pub fn scaled_tanh<T: Real>(shape: Tanh, x: &[T]) -> Vec<T> {
+    let (one, two) = (T::from(1.0), T::from(2.0));
+    let tanh = |x: T| one - two / ((two * x).exp() + one);
+    x.iter().map(|&x| T::from(shape.amplitude) * tanh(T::from(shape.slope) * x)).collect()
+}
+
+/// 1 / (1 + e^-x).
+pub fn sigmoid<T: Real>(x: &[T]) -> Vec<T> {
+    x.iter().map(|&x| T::from(1.0) / (T::from(1.0) + (T::default() - x).exp())).collect()
+}
+
+/// x_k - log Σ e^x_j over rows of k values.
+pub fn log_softmax<T: Real>(k: usize, x: &[T]) -> Vec<T> {
+    let mut y = Vec::with_capacity(x.len());
+    for row in x.chunks_exact(k) {
+        let mut sum = T::default();
+        row.iter().for_each(|x| sum += x.exp());
+        y.extend(row.iter().map(|&x| x - sum.ln()));
+    }
+    y
+}
+
+/// e^x_k / Σ e^x_j over rows of k values.
+pub fn softmax<T: Real>(k: usize, x: &[T]) -> Vec<T> {
+    log_softmax(k, x).into_iter().map(Real::exp).collect()
 }

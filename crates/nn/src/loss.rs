@@ -1,7 +1,8 @@
 //! Losses of classifiers, and the choice among them.
 
 use candle_core::{D, DType, Result, Tensor};
-use candle_nn::ops::log_softmax;
+
+use crate::ops::log_softmax;
 
 /// What the network should have said.
 #[derive(Clone, Debug)]
@@ -45,7 +46,7 @@ impl Loss {
     pub fn each(&self, logits: &Tensor, targets: &Targets) -> Result<Tensor> {
         match *self {
             Self::CrossEntropy { label_smoothing } => {
-                let scores = log_softmax(logits, D::Minus1)?;
+                let scores = log_softmax(logits)?;
                 let right = weighted(&scores, targets)?;
                 match label_smoothing {
                     0.0 => right.neg(),

@@ -1,9 +1,10 @@
-//! Activation functions.
+//! Activation functions, and softmax over classes.
 
-use candle_core::{Result, Tensor};
+use candle_core::{D, Result, Tensor};
+use cirio_kernels::Tanh;
 
 use super::backend::{Backend, backend};
-use super::check::float;
+use super::check::{error, float};
 use super::kernels;
 
 /// max(x, 0); its derivative at 0 is 0, as in torch, and NaN stays NaN.
@@ -27,6 +28,21 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
     }
 }
 
+/// tanh x.
+///
+/// # Shapes
+/// Any, and the result has the same.
+///
+/// # Errors
+/// When x has no floating-point values.
+pub fn tanh(x: &Tensor) -> Result<Tensor> {
+    float("tanh", x)?;
+    match backend(x) {
+        Backend::Kernels => kernels::unary(Tanh::PLAIN, x.elem_count(), x, x.shape()),
+        Backend::Portable => x.tanh(),
+    }
+}
+
 /// 1.7159·tanh(2x/3), the squashing function of LeNet-5: f(±1) = ±1 (LeCun, Bottou, Bengio & Haffner, "Gradient-based
 /// learning applied to document recognition", 1998, appendix A).
 ///
@@ -37,7 +53,67 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
 /// When x has no floating-point values.
 pub fn scaled_tanh(x: &Tensor) -> Result<Tensor> {
     float("scaled_tanh", x)?;
-    (x * (2.0 / 3.0))?.tanh()? * 1.7159
+    match backend(x) {
+        Backend::Kernels => kernels::unary(Tanh::LENET, x.elem_count(), x, x.shape()),
+        Backend::Portable => (x * (2.0 / 3.0))?.tanh()? * 1.7159,
+    }
+}
+
+/// 1 / (1 + e^-x), the logistic function.
+///
+/// # Shapes
+/// Any, and the result has the same.
+///
+/// # Errors
+/// When x has no floating-point values.
+pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    float("sigmoid", x)?;
+    match backend(x) {
+        Backend::Kernels => kernels::unary(kernels::Sigmoid, x.elem_count(), x, x.shape()),
+        Backend::Portable => candle_nn::ops::sigmoid(x),
+    }
+}
+
+/// e^x_k / Σ e^x_j over the K classes of the last axis.
+///
+/// # Shapes
+/// x (…, K), and so is the result.
+///
+/// # Errors
+/// When x has no axis or no floating-point values.
+pub fn softmax(x: &Tensor) -> Result<Tensor> {
+    let classes = classes("softmax", x)?;
+    if x.elem_count() == 0 {
+        return Ok(x.clone());
+    }
+    match backend(x) {
+        Backend::Kernels => kernels::unary(kernels::Softmax(classes), x.elem_count() / classes, x, x.shape()),
+        Backend::Portable => candle_nn::ops::softmax(x, D::Minus1), // `softmax_last_dim` has no gradient
+    }
+}
+
+/// x_k - log Σ e^x_j over the K classes of the last axis.
+///
+/// # Shapes
+/// x (…, K), and so is the result.
+///
+/// # Errors
+/// When x has no axis or no floating-point values.
+pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
+    let classes = classes("log_softmax", x)?;
+    if x.elem_count() == 0 {
+        return Ok(x.clone());
+    }
+    match backend(x) {
+        Backend::Kernels => kernels::unary(kernels::LogSoftmax(classes), x.elem_count() / classes, x, x.shape()),
+        Backend::Portable => candle_nn::ops::log_softmax(x, D::Minus1),
+    }
+}
+
+/// K of (…, K).
+fn classes(op: &str, x: &Tensor) -> Result<usize> {
+    float(op, x)?;
+    x.dims().last().copied().ok_or_else(|| error(op, "the input is a single number, expected (…, K)"))
 }
 
 #[cfg(test)]
@@ -74,7 +150,9 @@ mod tests {
         let x = Tensor::zeros(3, DType::U8, &Device::Cpu)?;
         let message = "relu: the input has values of type U8, expected floating-point ones";
         assert_eq!(relu(&x).unwrap_err().to_string(), message);
-        assert!(scaled_tanh(&x).is_err());
+        assert!([tanh, scaled_tanh, sigmoid, softmax, log_softmax].iter().all(|op| op(&x).is_err()));
+        let message = "softmax: the input is a single number, expected (…, K)";
+        assert_eq!(softmax(&Tensor::new(1f32, &Device::Cpu)?).unwrap_err().to_string(), message);
         Ok(())
     }
 }

@@ -4,7 +4,10 @@ use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor};
-use cirio_kernels::{AvgPool2d, BatchNorm, Conv2d, Linear, Lrn, MaxPool2d, ScaleShift, Scratch, ShapeError, relu, relu_backward};
+use cirio_kernels::{
+    AvgPool2d, BatchNorm, Conv2d, Linear, Lrn, MaxPool2d, ScaleShift, Scratch, ShapeError, Tanh, log_softmax, log_softmax_backward, relu,
+    relu_backward, sigmoid, sigmoid_backward, softmax, softmax_backward,
+};
 
 use super::check::error;
 
@@ -19,8 +22,8 @@ pub(super) trait Unary: Send + Sync + 'static {
     /// y from x.
     fn forward(&self, n: usize, x: &[f32], y: &mut [f32], scratch: &mut Scratch) -> Done;
 
-    /// dx from x and dy.
-    fn backward(&self, n: usize, x: &[f32], dy: &[f32], dx: &mut [f32], scratch: &mut Scratch) -> Done;
+    /// dx from x, y and dy.
+    fn backward(&self, n: usize, seen: [&[f32]; 3], dx: &mut [f32], scratch: &mut Scratch) -> Done;
 }
 
 /// A kernel with weights and a bias.
@@ -80,9 +83,9 @@ impl<P: Unary> CustomOp1 for Op<P> {
         Ok((CpuStorage::F32(y), self.output.clone()))
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let run = |[x, dy]: [&[f32]; 2], dx: &mut [f32], scratch: &mut Scratch| self.plan.backward(self.n, x, dy, dx, scratch);
-        x.track_op().then(|| gradient(P::NAME, x, [x, dy], run)).transpose()
+    fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let run = |seen: [&[f32]; 3], dx: &mut [f32], scratch: &mut Scratch| self.plan.backward(self.n, seen, dx, scratch);
+        x.track_op().then(|| gradient(P::NAME, x, [x, y, dy], run)).transpose()
     }
 }
 
@@ -269,7 +272,7 @@ impl Unary for Relu {
         relu(x, y)
     }
 
-    fn backward(&self, _n: usize, x: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+    fn backward(&self, _n: usize, [x, _, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
         relu_backward(x, dy, dx)
     }
 }
@@ -281,7 +284,7 @@ impl Unary for MaxPool2d {
         self.forward(n, x, y)
     }
 
-    fn backward(&self, n: usize, x: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+    fn backward(&self, n: usize, [x, _, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
         self.backward(n, x, dy, dx)
     }
 }
@@ -293,7 +296,7 @@ impl Unary for AvgPool2d {
         self.forward(n, x, y)
     }
 
-    fn backward(&self, n: usize, _x: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+    fn backward(&self, n: usize, [_, _, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
         self.backward(n, dy, dx)
     }
 }
@@ -305,8 +308,65 @@ impl Unary for Lrn {
         self.forward(n, x, y, scratch)
     }
 
-    fn backward(&self, n: usize, x: &[f32], dy: &[f32], dx: &mut [f32], scratch: &mut Scratch) -> Done {
+    fn backward(&self, n: usize, [x, _, dy]: [&[f32]; 3], dx: &mut [f32], scratch: &mut Scratch) -> Done {
         self.backward(n, x, dy, dx, scratch)
+    }
+}
+
+impl Unary for Tanh {
+    const NAME: &'static str = "tanh";
+
+    fn forward(&self, _n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
+        Tanh::forward(*self, x, y)
+    }
+
+    fn backward(&self, _n: usize, [_, y, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+        Tanh::backward(*self, y, dy, dx)
+    }
+}
+
+/// [`sigmoid`] as a plan.
+pub(super) struct Sigmoid;
+
+impl Unary for Sigmoid {
+    const NAME: &'static str = "sigmoid";
+
+    fn forward(&self, _n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
+        sigmoid(x, y)
+    }
+
+    fn backward(&self, _n: usize, [_, y, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+        sigmoid_backward(y, dy, dx)
+    }
+}
+
+/// [`softmax`] over this many classes.
+pub(super) struct Softmax(pub(super) usize);
+
+impl Unary for Softmax {
+    const NAME: &'static str = "softmax";
+
+    fn forward(&self, n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
+        softmax(n, self.0, x, y)
+    }
+
+    fn backward(&self, n: usize, [_, y, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+        softmax_backward(n, self.0, y, dy, dx)
+    }
+}
+
+/// [`log_softmax`] over this many classes.
+pub(super) struct LogSoftmax(pub(super) usize);
+
+impl Unary for LogSoftmax {
+    const NAME: &'static str = "log_softmax";
+
+    fn forward(&self, n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
+        log_softmax(n, self.0, x, y)
+    }
+
+    fn backward(&self, n: usize, [_, y, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+        log_softmax_backward(n, self.0, y, dy, dx)
     }
 }
 

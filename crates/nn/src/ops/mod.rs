@@ -24,7 +24,7 @@ mod pool;
 mod portable;
 mod resize;
 
-pub use activation::{relu, scaled_tanh};
+pub use activation::{log_softmax, relu, scaled_tanh, sigmoid, softmax, tanh};
 pub(crate) use backend::has_kernels;
 pub use backend::with_portable;
 pub use cirio_kernels::CountPadding;

@@ -212,7 +212,11 @@ fn empty_batches() -> Result<()> {
             (lrn(&x, &LrnConfig::default())?, [0, 2, 6, 5]),
             (batch_norm(&x, &two, &two, &two, &two, 1e-5)?, [0, 2, 6, 5]),
             (relu(&x)?, [0, 2, 6, 5]),
+            (tanh(&x)?, [0, 2, 6, 5]),
             (scaled_tanh(&x)?, [0, 2, 6, 5]),
+            (sigmoid(&x)?, [0, 2, 6, 5]),
+            (softmax(&x)?, [0, 2, 6, 5]),
+            (log_softmax(&x)?, [0, 2, 6, 5]),
             (upsample_nearest2d(&x, [9, 8])?, [0, 2, 9, 8]),
             (upsample_bilinear2d(&x, [9, 8], AlignCorners::No)?, [0, 2, 9, 8]),
         ];

@@ -152,7 +152,11 @@ fn linear_on_any_rank() -> Result<()> {
 #[test]
 fn activations_and_dropout() -> Result<()> {
     check1("relu", &[3, 5], relu)?;
+    check1("tanh", &[3, 5], |x| tanh(&(x * 3.0)?))?;
     check1("scaled tanh", &[3, 5], |x| scaled_tanh(&(x * 3.0)?))?;
+    check1("sigmoid", &[3, 5], |x| sigmoid(&(x * 3.0)?))?;
+    check1("softmax", &[2, 3, 4], |x| softmax(&(x * 3.0)?))?;
+    check1("log softmax", &[2, 3, 4], |x| log_softmax(&(x * 3.0)?))?;
     check1("dropout", &[3, 5], |x| dropout(x, 0.4, &mut ChaCha8Rng::seed_from_u64(1)))
 }
 

@@ -143,8 +143,17 @@ proptest! {
     }
 
     #[test]
-    fn rectifier(shape in prop::collection::vec(1usize..6, 0..4), lies in lies()) {
-        compare(&[spread(1, &shape)?], lies, |t| relu(&t[0]))?;
+    fn functions_of_each_value(shape in prop::collection::vec(0usize..6, 0..4), lies in lies()) {
+        for op in [relu, tanh, scaled_tanh, sigmoid] {
+            compare(&[(spread(1, &shape)? * 3.0)?], lies, |t| op(&t[0]))?;
+        }
+    }
+
+    #[test]
+    fn over_classes(shape in prop::collection::vec(1usize..9, 1..4), lies in lies()) {
+        for op in [softmax, log_softmax] {
+            compare(&[(spread(1, &shape)? * 3.0)?], lies, |t| op(&t[0]))?;
+        }
     }
 }
 

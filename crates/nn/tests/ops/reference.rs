@@ -449,3 +449,41 @@ fn squashing_function() -> Result<()> {
     let x = Tensor::new(&[-1.5, -0.0, 0.0, 0.5, 2.0], &Device::Cpu);
     expected.check([x], |t| scaled_tanh(&t[0]))
 }
+
+/// ```python
+/// x = torch.tensor([-1.5, -0.0, 0.0, 0.5, 2.0], requires_grad=True)
+/// y = torch.sigmoid(x)
+/// ```
+#[test]
+fn logistic_function() -> Result<()> {
+    let expected =
+        Expected { output: (&[5], &[0.18243, 0.5, 0.5, 0.62246, 0.8808]), slopes: &[&[0., 0.24089, 0.12888, -0.16163, -0.09276]] };
+    let x = Tensor::new(&[-1.5, -0.0, 0.0, 0.5, 2.0], &Device::Cpu);
+    expected.check([x], |t| sigmoid(&t[0]))
+}
+
+/// ```python
+/// x = wave(0.7, 2, 4)
+/// y = F.softmax(3 * x, -1)
+/// ```
+#[test]
+fn softmax_over_classes() -> Result<()> {
+    let expected = Expected {
+        output: (&[2, 4], &[0.02472, 0.17073, 0.47522, 0.32933, 0.85194, 0.10887, 0.02282, 0.01637]),
+        slopes: &[&[-0.01357, 0.3998, 0.47406, -0.8603, -0.46578, 0.2993, 0.11639, 0.05009]],
+    };
+    expected.check([wave(0.7, &[2, 4])], |t| softmax(&(&t[0] * 3.0)?))
+}
+
+/// ```python
+/// x = wave(0.7, 2, 4)
+/// y = F.log_softmax(3 * x, -1)
+/// ```
+#[test]
+fn log_softmax_over_classes() -> Result<()> {
+    let expected = Expected {
+        output: (&[2, 4], &[-3.70032, -1.76767, -0.74397, -1.11069, -0.16024, -2.21756, -3.77994, -4.11257]),
+        slopes: &[&[-0.05867, 2.48538, 0.41838, -2.84509, -4.30987, 0.43328, 2.95117, 0.92542]],
+    };
+    expected.check([wave(0.7, &[2, 4])], |t| log_softmax(&(&t[0] * 3.0)?))
+}
