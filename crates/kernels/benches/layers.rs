@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use cirio_kernels::blocked::{self, Epilogue, Filters, Maps, Method, Packed, Weights};
 use cirio_kernels::blocked::{self, Epilogue, Filters, Maps, Method, Weights};
 use cirio_kernels::{
-    BatchNorm, Conv2d, Conv2dShape, Linear, Lrn, LrnShape, MaxPool2d, Pool2dShape, ScaleShift, Scratch, ShapeError, Tanh, log_softmax,
-    log_softmax_backward, relu, relu_backward, sigmoid, sigmoid_backward, softmax, softmax_backward,
+    AlignCorners, BatchNorm, Conv2d, Conv2dShape, Interpolation, Linear, Lrn, LrnShape, MaxPool2d, Pool2dShape, Region, Resize2d,
+    Resize2dShape, RoiAlign, RoiAlignShape, ScaleShift, Scratch, ShapeError, Tanh, log_softmax, log_softmax_backward, relu, relu_backward,
+    sigmoid, sigmoid_backward, softmax, softmax_backward,
 };
 use cirio_kernels::{Buffer, Conv2d, Conv2dShape, Linear, Lrn, LrnShape, MaxPool2d, Pool2dShape, Scratch, ShapeError, relu, relu_backward};
 
@@ -77,6 +78,14 @@ fn main() -> Result<(), ShapeError> {
         rows * k,
         |x, y| log_softmax(rows, k, x, y),
         |y, dy, dx| log_softmax_backward(rows, k, y, dy, dx),
+    )?;
+    for interpolation in [Interpolation::Nearest, Interpolation::Bilinear(AlignCorners::No)] {
+        bench.resize(2, Resize2dShape { c: 256, h: 50, w: 68, output: [100, 136], interpolation })?;
+    }
+    bench.roi_align(
+        "roi align 7x7 of 512",
+        512,
+        RoiAlignShape { c: 256, h: 50, w: 68, output: [7, 7], sampling_ratio: 2, spatial_scale: 1.0 / 16.0, aligned: false },
     )?;
     bench.linear("alexnet fc, one image", 1, 9216, 4096)?;
     bench.linear("alexnet fc, eight images", 8, 9216, 4096)?;
@@ -264,5 +273,33 @@ impl Bench {
         })?;
         let plan = ScaleShift::new(c, pixels)?;
         self.time(&format!("{name} given"), 2 * x.len(), |scratch| plan.forward(n, &x, &weight, Some(&bias), black_box(&mut y), scratch))
+    }
+
+    fn resize(&mut self, n: usize, shape: Resize2dShape) -> Result<(), ShapeError> {
+        let plan = Resize2d::new(shape)?;
+        let Resize2dShape { c, h, w, output: [rows, columns], interpolation } = shape;
+        let (x, dy) = (values(n * c * h * w), values(n * c * rows * columns));
+        let (mut y, mut dx) = (dy.clone(), x.clone());
+        let name = format!("resize {interpolation:?}");
+        self.time(&format!("{name} forward"), 6 * dy.len(), |_| plan.forward(n, &x, black_box(&mut y)))?;
+        self.time(&format!("{name} backward"), 6 * dy.len(), |_| plan.backward(n, &dy, black_box(&mut dx)))
+    }
+
+    /// Regions of all sizes up to a quarter of one image.
+    fn roi_align(&mut self, name: &str, regions: usize, shape: RoiAlignShape) -> Result<(), ShapeError> {
+        let plan = RoiAlign::new(shape)?;
+        let RoiAlignShape { c, h, w, output: [rows, columns], spatial_scale, .. } = shape;
+        let (x, dy) = (values(c * h * w), values(regions * c * rows * columns));
+        let (mut y, mut dx) = (dy.clone(), x.clone());
+        let region = |index: usize| {
+            let share = |step: usize| (index * step % 101) as f32 / 200.0;
+            let (left, upper) = (share(37) * w as f32, share(53) * h as f32);
+            let corners = [left, upper, left + share(71) * w as f32, upper + share(89) * h as f32];
+            Region { image: 0, corners: corners.map(|corner| corner / spatial_scale) }
+        };
+        let regions: Vec<Region> = (0..regions).map(region).collect();
+        let operations = 32 * dy.len();
+        self.time(&format!("{name} forward"), operations, |_| plan.forward(1, &x, &regions, black_box(&mut y)))?;
+        self.time(&format!("{name} backward"), operations, |_| plan.backward(1, &regions, &dy, black_box(&mut dx)))
     }
 }

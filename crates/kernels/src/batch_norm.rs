@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use crate::error::{ShapeError, expect, expect_positive, volume};
-use crate::parallel::{COST, Parts, Scratch, for_each_index};
+use crate::parallel::{COST, Parts, Scratch, for_each_index, for_each_piece};
 use crate::simd::Sums;
 
 /// Where the values of a channel lie in (N, C, pixels).
@@ -271,15 +271,12 @@ impl ScaleShift {
     /// Σ term(a, b) for each channel.
     fn sums(&self, n: usize, a: &[f32], b: &[f32], sums: &mut [f32], term: impl Fn(f32, f32) -> f32 + Sync) {
         let planes = self.planes;
-        let sums = Parts::new(sums);
-        for_each_index(
-            planes.c,
+        for_each_piece(
+            sums,
+            1,
             COST * a.len(),
             #[inline(always)]
-            |channel| {
-                // SAFETY: each sum is written by its own task.
-                unsafe { sums.part(channel..channel + 1)[0] = planes.sum(channel, n, a, b, &term) as f32 };
-            },
+            |channel, sum| sum[0] = planes.sum(channel, n, a, b, &term) as f32,
         );
     }
 }

@@ -61,6 +61,22 @@ pub enum ShapeError {
         /// C, H, W that were expected.
         expected: [usize; 3],
     },
+    /// A region of an image that is not there.
+    #[error("region {index} is in image {image}, there are {images}")]
+    RegionImage {
+        /// Which region.
+        index: usize,
+        /// The image that it names.
+        image: usize,
+        /// N, images.
+        images: usize,
+    },
+    /// A region whose corners are NaN or too large.
+    #[error("region {index} has corners that are not finite on the maps")]
+    RegionCorners {
+        /// Which region.
+        index: usize,
+    },
     /// A product of sizes that no slice can have.
     #[error("the shape {shape:?} has more values than this machine can address")]
     TooLarge {

@@ -41,6 +41,8 @@ mod parallel;
 mod peak;
 pub mod pool;
 pub mod reference;
+pub mod resize;
+pub mod roi_align;
 mod simd;
 pub mod softmax;
 
@@ -54,4 +56,6 @@ pub use lrn::{Lrn, LrnShape};
 pub use parallel::Scratch;
 pub use peak::fma_peak;
 pub use pool::{AvgPool2d, CountPadding, MaxPool2d, Pool2dShape};
+pub use resize::{AlignCorners, Interpolation, Resize2d, Resize2dShape};
+pub use roi_align::{Region, RoiAlign, RoiAlignShape};
 pub use softmax::{log_softmax, log_softmax_backward, softmax, softmax_backward};

@@ -95,9 +95,24 @@ pub(crate) fn for_each_index(tasks: usize, operations: usize, work: impl Fn(usiz
     if threads_for(tasks, operations) == 1 {
         (0..tasks).for_each(one);
     } else {
-        let together = (COST * CHUNK).div_ceil((operations / tasks).max(1));
-        (0..tasks).into_par_iter().with_min_len(together).for_each(one);
+        (0..tasks).into_par_iter().with_min_len(together(tasks, operations)).for_each(one);
     }
+}
+
+/// Runs `work(index, piece)` for each piece of `out`, else as [`for_each_index`].
+pub(crate) fn for_each_piece(out: &mut [f32], length: usize, operations: usize, work: impl Fn(usize, &mut [f32]) + Sync + Send) {
+    let pieces = out.len().div_ceil(length);
+    let one = |(index, piece): (usize, &mut [f32])| vectorised(|| work(index, piece));
+    if threads_for(pieces, operations) == 1 {
+        out.chunks_mut(length).enumerate().for_each(one);
+    } else {
+        out.par_chunks_mut(length).enumerate().with_min_len(together(pieces, operations)).for_each(one);
+    }
+}
+
+/// How many of `tasks` one thread takes together: enough to be worth asking for them.
+fn together(tasks: usize, operations: usize) -> usize {
+    (COST * CHUNK).div_ceil((operations / tasks).max(1))
 }
 
 /// The length of a lane that holds buffers of these lengths, see [`split`].

@@ -9,6 +9,8 @@ use crate::activation::Tanh;
 use crate::conv::Conv2dShape;
 use crate::lrn::LrnShape;
 use crate::pool::{CountPadding, Pool2dShape};
+use crate::resize::{AlignCorners, Interpolation, Resize2dShape};
+use crate::roi_align::{Region, RoiAlignShape};
 
 /// f32 or f64.
 pub trait Real:
@@ -359,4 +361,99 @@ pub fn log_softmax<T: Real>(k: usize, x: &[T]) -> Vec<T> {
 /// e^x_k / Σ e^x_j over rows of k values.
 pub fn softmax<T: Real>(k: usize, x: &[T]) -> Vec<T> {
     log_softmax(k, x).into_iter().map(Real::exp).collect()
+}
+
+/// The share of an old pixel in a new one along one axis: a tent about the new one's place.
+fn tent<T: Real>(place: usize, pixel: usize, old: usize, new: usize, corners: AlignCorners) -> T {
+    let number = |value: usize| T::from(value as f32);
+    let (half, one) = (T::from(0.5), T::from(1.0));
+    let source = match corners {
+        AlignCorners::Yes if new == 1 => T::default(),
+        AlignCorners::Yes => number(place) * number(old - 1) / number(new - 1),
+        AlignCorners::No => (number(place) + half) * number(old) / number(new) - half,
+    };
+    let clamp = |value: T, low: T, high: T| {
+        if value < low {
+            low
+        } else if value > high {
+            high
+        } else {
+            value
+        }
+    };
+    let off = clamp(source, T::default(), number(old - 1)) - number(pixel);
+    clamp(one - if off < T::default() { T::default() - off } else { off }, T::default(), one)
+}
+
+/// Each new pixel is Σ share of its row · share of its column · old pixel.
+pub fn resize2d<T: Real>(shape: &Resize2dShape, n: usize, x: &[T]) -> Vec<T> {
+    let &Resize2dShape { c, h, w, output, interpolation } = shape;
+    let share = |place: usize, pixel: usize, old: usize, new: usize| match interpolation {
+        Interpolation::Nearest => {
+            let source = ((place as f32 * (old as f32 / new as f32)) as usize).min(old - 1);
+            T::from(if source == pixel { 1.0 } else { 0.0 })
+        }
+        Interpolation::Bilinear(corners) => tent(place, pixel, old, new, corners),
+    };
+    let mut y = Vec::new();
+    for plane in 0..n * c {
+        for row in 0..output[0] {
+            for column in 0..output[1] {
+                let mut sum = T::default();
+                for i in 0..h {
+                    for j in 0..w {
+                        sum += share(row, i, h, output[0]) * share(column, j, w, output[1]) * x[(plane * h + i) * w + j];
+                    }
+                }
+                y.push(sum);
+            }
+        }
+    }
+    y
+}
+
+/// The value at a point between the pixels of a plane, as torchvision takes it.
+fn bilinear<T: Real>(x: &[T], [h, w]: [usize; 2], [row, column]: [f32; 2]) -> T {
+    let outside = |at: f32, side: usize| at < -1.0 || at > side as f32;
+    if outside(row, h) || outside(column, w) {
+        return T::default();
+    }
+    let around = |at: f32, side: usize| {
+        let low = at.max(0.0).floor() as usize;
+        if low >= side - 1 { (side - 1, side - 1, 0.0) } else { (low, low + 1, at.max(0.0) - low as f32) }
+    };
+    let ((upper, lower, down), (left, right, along)) = (around(row, h), around(column, w));
+    let (down, along, one) = (T::from(down), T::from(along), T::from(1.0));
+    let mix = |row: usize| (one - along) * x[row * w + left] + along * x[row * w + right];
+    (one - down) * mix(upper) + down * mix(lower)
+}
+
+/// The mean of the samples of each bin of each region. Points are found in f32, as a region's corners are.
+pub fn roi_align<T: Real>(shape: &RoiAlignShape, x: &[T], regions: &[Region]) -> Vec<T> {
+    let &RoiAlignShape { c, h, w, output, sampling_ratio, spatial_scale, aligned } = shape;
+    let mut y = Vec::new();
+    for region in regions {
+        let [x1, y1, x2, y2] = region.corners.map(|corner| corner * spatial_scale - if aligned { 0.5 } else { 0.0 });
+        let length = |start: f32, end: f32| if aligned { end - start } else { (end - start).max(1.0) };
+        let bins = [length(y1, y2) / output[0] as f32, length(x1, x2) / output[1] as f32];
+        let samples = bins.map(|bin| if sampling_ratio > 0 { sampling_ratio } else { bin.ceil() as usize });
+        let at = |start: f32, axis: usize, bin: usize, sample: usize| {
+            start + bin as f32 * bins[axis] + (sample as f32 + 0.5) * bins[axis] / samples[axis] as f32
+        };
+        for channel in 0..c {
+            let plane = &x[(region.image * c + channel) * h * w..][..h * w];
+            for row in 0..output[0] {
+                for column in 0..output[1] {
+                    let mut sum = T::default();
+                    for i in 0..samples[0] {
+                        for j in 0..samples[1] {
+                            sum += bilinear(plane, [h, w], [at(y1, 0, row, i), at(x1, 1, column, j)]);
+                        }
+                    }
+                    y.push(sum / T::from((samples[0] * samples[1]).max(1) as f32));
+                }
+            }
+        }
+    }
+    y
 }

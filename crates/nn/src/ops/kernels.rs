@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor};
 use cirio_kernels::{
-    AvgPool2d, BatchNorm, Conv2d, Linear, Lrn, MaxPool2d, ScaleShift, Scratch, ShapeError, Tanh, log_softmax, log_softmax_backward, relu,
-    relu_backward, sigmoid, sigmoid_backward, softmax, softmax_backward,
+    AvgPool2d, BatchNorm, Conv2d, Linear, Lrn, MaxPool2d, Resize2d, ScaleShift, Scratch, ShapeError, Tanh, log_softmax,
+    log_softmax_backward, relu, relu_backward, sigmoid, sigmoid_backward, softmax, softmax_backward,
 };
 
 use super::check::error;
@@ -291,6 +291,18 @@ impl Unary for MaxPool2d {
 
 impl Unary for AvgPool2d {
     const NAME: &'static str = "avg_pool2d";
+
+    fn forward(&self, n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
+        self.forward(n, x, y)
+    }
+
+    fn backward(&self, n: usize, [_, _, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+        self.backward(n, dy, dx)
+    }
+}
+
+impl Unary for Resize2d {
+    const NAME: &'static str = "resize2d";
 
     fn forward(&self, n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
         self.forward(n, x, y)

@@ -143,6 +143,15 @@ proptest! {
     }
 
     #[test]
+    fn resizing(n in 1usize..3, c in 1usize..4, size in pair(1..=9), to in pair(1..=12), lies in lies()) {
+        let x = [spread(1, &[n, c, size[0], size[1]])?];
+        compare(&x, lies, |t| upsample_nearest2d(&t[0], to))?;
+        for corners in [AlignCorners::Yes, AlignCorners::No] {
+            compare(&x, lies, |t| upsample_bilinear2d(&t[0], to, corners))?;
+        }
+    }
+
+    #[test]
     fn functions_of_each_value(shape in prop::collection::vec(0usize..6, 0..4), lies in lies()) {
         for op in [relu, tanh, scaled_tanh, sigmoid] {
             compare(&[(spread(1, &shape)? * 3.0)?], lies, |t| op(&t[0]))?;
