@@ -236,7 +236,8 @@ impl WithSimd for Slab<'_> {
                 let range = first..first + some.len() * wide;
                 let ahead = self.filters.weights.ahead(&range);
                 let weights = self.filters.weights.widened(range, &mut buffer);
-                let run = Run { block: *block, input: x, taps: some, weights, ahead, ends: [index == 0, (index + 1) * run_length >= taps.len()] };
+                let run =
+                    Run { block: *block, input: x, taps: some, weights, ahead, ends: [index == 0, (index + 1) * run_length >= taps.len()] };
                 for_vectors!(block.vectors, self.tiles::<S>(simd, &run, pixels));
             }
         }
