@@ -9,7 +9,7 @@ use candle_nn::VarBuilder;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::layer::Forward;
+use crate::layer::{Forward, Step};
 use crate::{Error, Inference, InferenceConfig, Layers, Parameter, ParameterKind, Sequence, Volume};
 
 /// What one forward pass carries along.
@@ -189,7 +189,48 @@ impl Stack {
     }
 
     pub(crate) fn run(&self, input: &Tensor, pass: &Pass) -> Result<Tensor> {
-        self.walk(input, pass, |name, output| pass.keep(name, output))
+        if !pass.taps.borrow().is_empty() {
+            return self.walk(input, pass, |name, output| pass.keep(name, output));
+        }
+        let mut output = input.clone();
+        let mut index = 0;
+        while index < self.layers.len() {
+            (output, index) = match self.turn(index) {
+                Turn::Alone => (self.layer(index, &output, pass, false)?, index + 1),
+                Turn::WithRelu => (self.layer(index, &output, pass, true)?, index + 2),
+                Turn::Exchanged => (self.layer(index, &self.layer(index + 1, &output, pass, false)?, pass, false)?, index + 2),
+            };
+        }
+        Ok(output)
+    }
+
+    /// How a layer is run when no layer's own output is asked for.
+    fn turn(&self, index: usize) -> Turn {
+        let is = |index: usize, kind: fn(&Step) -> bool| self.layers.get(index).is_some_and(|layer| kind(&layer.step()));
+        let relu_then_pool = |index| is(index, |step| matches!(step, Step::Relu)) && is(index + 1, |step| matches!(step, Step::MaxPool(_)));
+        if relu_then_pool(index) {
+            Turn::Exchanged
+        } else if is(index + 1, |step| matches!(step, Step::Relu)) && !relu_then_pool(index + 1) {
+            Turn::WithRelu
+        } else {
+            Turn::Alone
+        }
+    }
+
+    /// One layer, and the ReLU behind it if it is wanted.
+    fn layer(&self, index: usize, input: &Tensor, pass: &Pass, relu: bool) -> Result<Tensor> {
+        let outside = pass.prefix.borrow().len();
+        pass.prefix.borrow_mut().push_str(&self.names[index]);
+        pass.prefix.borrow_mut().push('.');
+        let layer = &self.layers[index];
+        let output = if relu { layer.forward_relu(input, pass) } else { layer.forward(input, pass) };
+        let named = |error: candle_core::Error| {
+            let full = pass.prefix.borrow();
+            error.context(format!("in layer `{}`", full.trim_end_matches('.')))
+        };
+        let output = output.map_err(named)?;
+        pass.prefix.borrow_mut().truncate(outside);
+        Ok(output)
     }
 
     /// One layer after the other; `after` is called with the full name and the output of each.
@@ -214,6 +255,15 @@ impl Stack {
             given => candle_core::bail!("the network takes images (N, {channels}, H, W), given {given:?}"),
         }
     }
+}
+
+/// How a layer takes its turn.
+enum Turn {
+    Alone,
+    /// Together with the ReLU behind it.
+    WithRelu,
+    /// A ReLU after the max pool behind it: the largest value is the same, and so are the gradients, for fewer values.
+    Exchanged,
 }
 
 impl ModuleT for Stack {
@@ -276,6 +326,42 @@ mod tests {
         assert_eq!(names, ["layer1.0", "layer1.1", "flatten", "dropout", "fc"]);
         assert_eq!(values(&seen[4].1)?, values(&output)?);
         assert_eq!(values(&output)?, values(&network.forward(&images()?)?)?);
+        Ok(())
+    }
+
+    /// Fused and exchanged layers give what the layers give one by one, gradients too.
+    #[test]
+    fn layers_that_run_together_change_nothing() -> crate::Result<()> {
+        use crate::layer::{MaxPool2d, max_pool};
+        use crate::ops::{self, Conv2dConfig, Pool2dConfig};
+        let window = Pool2dConfig { kernel: [3; 2], stride: [2; 2], ..max_pool(3).0 };
+        let layers = Layers::new([2, 9, 9])
+            .then("conv1", conv(3, 3))
+            .then("relu1", Relu)
+            .then("pool", MaxPool2d(window.clone()))
+            .then("conv2", conv(5, 2))
+            .then("relu2", Relu)
+            .then("flatten", Flatten)
+            .then("fc1", linear(4))
+            .then("relu3", Relu)
+            .then("fc2", linear(2));
+        let network = layers.build(Store::new(2, DType::F32, &Device::Cpu).var_builder())?;
+        let images = Tensor::arange(0f32, 324.0, &Device::Cpu)?.affine(0.9, 0.0)?.sin()?.reshape((2, 2, 9, 9))?;
+        let tensors: Vec<Tensor> = network.parameters().into_iter().map(|parameter| parameter.tensor).collect();
+        let [w1, b1, w2, b2, w3, b3, w4, b4] = tensors.as_slice() else { panic!("four layers have weights") };
+        let config = Conv2dConfig::default();
+        let x = ops::max_pool2d(&ops::relu(&ops::conv2d(&images, w1, Some(b1), &config)?)?, &window)?;
+        let x = ops::relu(&ops::conv2d(&x, w2, Some(b2), &config)?)?.flatten_from(1)?;
+        let expected = ops::linear(&ops::relu(&ops::linear(&x, w3, Some(b3))?)?, w4, Some(b4))?;
+        for train in [false, true] {
+            let logits = network.forward_t(&images, train)?;
+            assert_eq!(values(&logits)?, values(&expected)?);
+            let (ours, theirs) = (logits.sqr()?.sum_all()?.backward()?, expected.sqr()?.sum_all()?.backward()?);
+            for tensor in &tensors {
+                let [ours, theirs] = [&ours, &theirs].map(|gradients| gradients.get(tensor).expect("a gradient"));
+                assert_eq!(values(ours)?, values(theirs)?);
+            }
+        }
         Ok(())
     }
 

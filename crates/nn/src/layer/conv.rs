@@ -132,6 +132,10 @@ impl Forward for Filters {
         ops::conv2d(input, &self.weight, self.bias.as_ref(), &self.config)
     }
 
+    fn forward_relu(&self, input: &Tensor, _pass: &Pass) -> Result<Tensor> {
+        ops::conv2d_relu(input, &self.weight, self.bias.as_ref(), &self.config)
+    }
+
     fn tensors(&self) -> Vec<(String, &Tensor, ParameterKind)> {
         let weight = [("weight".to_owned(), &self.weight, ParameterKind::Weight)];
         let bias = self.bias.iter().map(|bias| ("bias".to_owned(), bias, ParameterKind::Bias));

@@ -68,6 +68,10 @@ impl Forward for Matrix {
         ops::linear(input, &self.weight, self.bias.as_ref())
     }
 
+    fn forward_relu(&self, input: &Tensor, _pass: &Pass) -> Result<Tensor> {
+        ops::linear_relu(input, &self.weight, self.bias.as_ref())
+    }
+
     fn tensors(&self) -> Vec<(String, &Tensor, ParameterKind)> {
         let weight = [("weight".to_owned(), &self.weight, ParameterKind::Weight)];
         let bias = self.bias.iter().map(|bias| ("bias".to_owned(), bias, ParameterKind::Bias));

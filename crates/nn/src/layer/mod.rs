@@ -103,6 +103,11 @@ pub trait Forward: Send + Sync {
     /// (N, …) to (N, …), as the description's `output` says.
     fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor>;
 
+    /// [`forward`](Self::forward), then max(y, 0); for layers that can do both in one operation.
+    fn forward_relu(&self, input: &Tensor, pass: &Pass) -> Result<Tensor> {
+        crate::ops::relu(&self.forward(input, pass)?)
+    }
+
     /// Its tensors: the last part of each name, the tensor, and what it is for.
     fn tensors(&self) -> Vec<(String, &Tensor, ParameterKind)> {
         Vec::new()

@@ -5,7 +5,8 @@ use cirio_kernels::{Conv2d, Conv2dShape};
 
 use super::backend::{Backend, backend};
 use super::check::{alike, error, maps, vector};
-use super::{kernels, portable};
+use super::kernels::Then;
+use super::{kernels, portable, relu};
 
 /// How a bank of filters slides over its input; pairs are rows, columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,18 @@ impl Default for Conv2dConfig {
 /// # Errors
 /// When shapes, types or devices do not fit one another, or the dilated kernel is larger than the padded input.
 pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, config: &Conv2dConfig) -> Result<Tensor> {
+    convolve(x, w, bias, config, Then::Nothing)
+}
+
+/// max(y, 0) of [`conv2d`]'s y, in one operation; its derivative at 0 is 0.
+///
+/// # Errors
+/// As for [`conv2d`].
+pub fn conv2d_relu(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, config: &Conv2dConfig) -> Result<Tensor> {
+    convolve(x, w, bias, config, Then::Relu)
+}
+
+fn convolve(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, config: &Conv2dConfig, then: Then) -> Result<Tensor> {
     let (n, shape) = check(x, w, bias, config)?;
     let plan = Conv2d::new(shape).map_err(|reason| error("conv2d", reason))?;
     let [rows, columns] = plan.output();
@@ -49,13 +62,11 @@ pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, config: &Conv2dConf
         return Tensor::zeros(&output, x.dtype(), x.device());
     }
     match backend(x) {
-        Backend::Kernels => kernels::weighted(plan, n, x, w, bias, &output),
+        Backend::Kernels => kernels::weighted_then(plan, n, x, w, bias, &output, then),
         Backend::Portable => {
             let y = if candle_is_right(x, &shape) { by_candle(x, w, &shape)? } else { by_im2col(x, w, &shape)? };
-            match bias {
-                Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),
-                None => Ok(y),
-            }
+            let y = bias.map_or(Ok(y.clone()), |bias| y.broadcast_add(&bias.reshape((1, (), 1, 1))?))?;
+            if then == Then::Relu { relu(&y) } else { Ok(y) }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor};
 use cirio_kernels::{
     AvgPool2d, BatchNorm, Conv2d, Linear, Lrn, MaxPool2d, Resize2d, ScaleShift, Scratch, ShapeError, Tanh, log_softmax,
-    log_softmax_backward, relu, relu_backward, sigmoid, sigmoid_backward, softmax, softmax_backward,
+    log_softmax_backward, relu, relu_backward, relu_in_place, sigmoid, sigmoid_backward, softmax, softmax_backward,
 };
 
 use super::check::error;
@@ -46,7 +46,7 @@ pub(super) trait Weighted: Send + Sync + 'static {
 
 /// Applies a kernel to (N, …); `output` is the shape of what it gives.
 pub(super) fn unary(plan: impl Unary, n: usize, x: &Tensor, output: impl Into<Shape>) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Op { plan, n, output: output.into() })
+    x.contiguous()?.apply_op1(Op { plan, n, output: output.into(), then: Then::Nothing })
 }
 
 /// Applies a kernel to (N, …), weights and a bias; `output` is the shape of what it gives.
@@ -58,7 +58,28 @@ pub(super) fn weighted(
     b: Option<&Tensor>,
     output: impl Into<Shape>,
 ) -> Result<Tensor> {
-    let (x, w, op) = (x.contiguous()?, w.contiguous()?, Op { plan, n, output: output.into() });
+    weighted_then(plan, n, x, w, b, output, Then::Nothing)
+}
+
+/// What is done with the result of a kernel while it is near.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    Nothing,
+    /// max(y, 0).
+    Relu,
+}
+
+/// As [`weighted`], with something done to its result.
+pub(super) fn weighted_then(
+    plan: impl Weighted,
+    n: usize,
+    x: &Tensor,
+    w: &Tensor,
+    b: Option<&Tensor>,
+    output: impl Into<Shape>,
+    then: Then,
+) -> Result<Tensor> {
+    let (x, w, op) = (x.contiguous()?, w.contiguous()?, Op { plan, n, output: output.into(), then });
     match b {
         Some(b) => x.apply_op3(&w, &b.contiguous()?, op),
         None => x.apply_op2(&w, op),
@@ -70,6 +91,7 @@ struct Op<P> {
     plan: P,
     n: usize,
     output: Shape,
+    then: Then,
 }
 
 impl<P: Unary> CustomOp1 for Op<P> {
@@ -98,7 +120,8 @@ impl<P: Weighted> CustomOp2 for Op<P> {
         self.forward(slice(x, x_layout)?, slice(w, w_layout)?, None)
     }
 
-    fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(&self, x: &Tensor, w: &Tensor, y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let dy = &self.before(y, dy)?;
         Ok((self.input_gradient(x, w, dy)?, self.weight_gradient(x, w, dy)?))
     }
 }
@@ -120,14 +143,8 @@ impl<P: Weighted> CustomOp3 for Op<P> {
         self.forward(slice(x, x_layout)?, slice(w, w_layout)?, Some(slice(b, b_layout)?))
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        b: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    fn bwd(&self, x: &Tensor, w: &Tensor, b: &Tensor, y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let dy = &self.before(y, dy)?;
         let run = |[dy]: [&[f32]; 1], db: &mut [f32], _: &mut Scratch| self.plan.backward_bias(self.n, dy, db);
         let db = b.track_op().then(|| gradient(P::NAME, b, [dy], run)).transpose()?;
         Ok((self.input_gradient(x, w, dy)?, self.weight_gradient(x, w, dy)?, db))
@@ -137,8 +154,22 @@ impl<P: Weighted> CustomOp3 for Op<P> {
 /// Only what is tracked gets a gradient: frozen weights and a network's first input cost nothing.
 impl<P: Weighted> Op<P> {
     fn forward(&self, x: &[f32], w: &[f32], b: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
-        let y = filled(P::NAME, &self.output, |y, scratch| self.plan.forward(self.n, x, w, b, y, scratch))?;
+        let y = filled(P::NAME, &self.output, |y, scratch| {
+            self.plan.forward(self.n, x, w, b, y, scratch)?;
+            if self.then == Then::Relu {
+                relu_in_place(y);
+            }
+            Ok(())
+        })?;
         Ok((CpuStorage::F32(y), self.output.clone()))
+    }
+
+    /// The gradient to the kernel's own result.
+    fn before(&self, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+        match self.then {
+            Then::Nothing => Ok(dy.clone()),
+            Then::Relu => gradient(P::NAME, y, [y, dy], |[y, dy], dx, _| relu_backward(y, dy, dx)),
+        }
     }
 
     fn input_gradient(&self, x: &Tensor, w: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {

@@ -5,7 +5,8 @@ use cirio_kernels::Linear;
 
 use super::backend::{Backend, backend};
 use super::check::{alike, error, float, vector};
-use super::kernels;
+use super::kernels::Then;
+use super::{kernels, relu};
 
 /// y = x·wᵀ + bias.
 ///
@@ -15,6 +16,18 @@ use super::kernels;
 /// # Errors
 /// When shapes, types or devices do not fit one another, or there are no inputs or outputs.
 pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    multiply(x, w, bias, Then::Nothing)
+}
+
+/// max(y, 0) of [`linear`]'s y, in one operation; its derivative at 0 is 0.
+///
+/// # Errors
+/// As for [`linear`].
+pub fn linear_relu(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    multiply(x, w, bias, Then::Relu)
+}
+
+fn multiply(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, then: Then) -> Result<Tensor> {
     float("linear", x)?;
     alike("linear", x, "weight", w)?;
     let [outputs, inputs] = *w.dims() else {
@@ -39,10 +52,11 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         return Tensor::zeros(output, x.dtype(), x.device());
     }
     match backend(x) {
-        Backend::Kernels => kernels::weighted(plan, n, x, w, bias, output),
+        Backend::Kernels => kernels::weighted_then(plan, n, x, w, bias, output, then),
         Backend::Portable => {
             let y = x.contiguous()?.reshape((n, inputs))?.matmul(&w.t()?)?;
             let y = if let Some(bias) = bias { y.broadcast_add(bias)? } else { y };
+            let y = if then == Then::Relu { relu(&y)? } else { y };
             y.reshape(output)
         }
     }
