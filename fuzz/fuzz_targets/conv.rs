@@ -54,6 +54,11 @@ impl<'a> Arbitrary<'a> for Case {
             seed: u64::from(u.arbitrary::<u32>()?),
         })
     }
+
+    /// Shorter inputs are refused: what they leave out would be 0, the number of images too.
+    fn size_hint(_: usize) -> (usize, Option<usize>) {
+        (29, Some(30))
+    }
 }
 
 /// Random inputs of a case, and what comes back to it.

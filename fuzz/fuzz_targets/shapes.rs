@@ -16,6 +16,11 @@ impl<'a> Arbitrary<'a> for Number {
         let power = 1usize << u.int_in_range(0..=63)?;
         Ok(Self(*u.choose(&[small, small, small, power, power.wrapping_sub(small), usize::MAX - small])?))
     }
+
+    /// Shorter inputs are refused: what they leave out would be 0.
+    fn size_hint(_: usize) -> (usize, Option<usize>) {
+        (3, Some(3))
+    }
 }
 
 #[derive(Arbitrary, Debug)]
