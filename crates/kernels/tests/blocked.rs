@@ -229,6 +229,26 @@ fn no_images_and_wrong_slices() -> Result<(), ShapeError> {
     Ok(())
 }
 
+/// What fuzzing found: each was a panic, a wrong answer or a huge allocation once.
+#[test]
+fn what_cannot_be_is_refused_before_anything_is_made() -> Result<(), ShapeError> {
+    let shape = square(20, 20, 6, 3);
+    assert!(Weights::new(&[], &Conv2dShape { groups: 0, ..shape }).is_err());
+    let layouts = plain(shape, 1).layouts()?;
+    let planar = Maps::planar(layouts[1].size())?;
+    for method in [Method::Direct, Method::Winograd(2)] {
+        assert_eq!(Conv2d::new(shape, [layouts[0], layouts[1], planar], method)?, None, "a shortcut whose channels lie apart");
+    }
+    let huge = Conv2dShape { c_in: 1, c_out: 1 << 38, ..square(1, 1, 3, 3) };
+    assert!(cirio_kernels::Conv2d::new(huge).is_ok());
+    assert_eq!(Conv2d::best_method(&shape, usize::MAX), Conv2d::best_method(&shape, 1 << 40));
+    let conv = Conv2d::new(shape, layouts, Method::Direct)?.expect("it applies");
+    let other = square(20, 10, 6, 3);
+    let (w, mut packed) = (vec![0.0; 20 * 10 * 9], vec![0.0; conv.packed()]);
+    assert!(conv.pack(&Weights::new(&w, &other)?, &mut packed).is_err(), "weights of another shape");
+    Ok(())
+}
+
 fn pooled(shape: Pool2dShape, n: usize, pool: impl Fn([Maps; 2]) -> Result<Pool, ShapeError>, x: &[f32]) -> Result<Vec<f32>, ShapeError> {
     let [rows, columns] = shape.output();
     let input = Maps::blocked([shape.c, shape.h, shape.w])?.with_margin([1, 0])?;

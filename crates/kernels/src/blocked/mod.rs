@@ -23,8 +23,16 @@ pub(crate) use weights::WeightGradient;
 use winograd::Winograd;
 
 use crate::conv::Conv2dShape;
-use crate::error::{ShapeError, expect};
+use crate::error::{ShapeError, expect, volume};
 use crate::parallel::Scratch;
+
+/// Most channels, filters, taps of a filter, and columns: lists are as long.
+const MOST: usize = 1 << 20;
+
+/// Whether no list of a plan is long.
+fn is_moderate(shape: &Conv2dShape) -> bool {
+    [shape.taps(), shape.c_in, shape.c_out, shape.output()[1]].iter().all(|&count| count <= MOST)
+}
 
 /// What a convolution does with its result.
 #[derive(Clone, Copy, Debug, Default)]
@@ -99,6 +107,8 @@ pub struct Weights<'a> {
     /// Whether the kernel is turned by half a circle.
     turned: bool,
     factors: Option<&'a [f32]>,
+    /// Groups, filters, channels of a group, rows and columns of the kernel.
+    size: [usize; 5],
 }
 
 impl<'a> Weights<'a> {
@@ -107,10 +117,11 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// When the slice has another length.
     pub fn new(values: &'a [f32], shape: &Conv2dShape) -> Result<Self, ShapeError> {
+        shape.check()?;
         let &Conv2dShape { c_in, c_out, kernel, groups, .. } = shape;
-        expect("w", values, &[c_out, c_in / groups.max(1), kernel[0], kernel[1]])?;
+        expect("w", values, &[c_out, c_in / groups, kernel[0], kernel[1]])?;
         let [channel, filter] = [kernel[0] * kernel[1], shape.taps()];
-        Ok(Self { values, strides: [c_out / groups * filter, filter, channel], turned: false, factors: None })
+        Ok(Self { values, strides: [c_out / groups * filter, filter, channel], turned: false, factors: None, size: size(shape) })
     }
 
     /// Weights that another convolution uses on its way forward, for the one of this shape that leads its gradients back: filters
@@ -118,7 +129,7 @@ impl<'a> Weights<'a> {
     pub(crate) fn turned(values: &'a [f32], shape: &Conv2dShape) -> Self {
         let &Conv2dShape { c_in, c_out, kernel, groups, .. } = shape;
         let (filters, channels, area) = (c_in / groups, c_out / groups, kernel[0] * kernel[1]);
-        Self { values, strides: [filters * channels * area, area, channels * area], turned: true, factors: None }
+        Self { values, strides: [filters * channels * area, area, channels * area], turned: true, factors: None, size: size(shape) }
     }
 
     /// The same weights, those of each filter times a factor.
@@ -151,6 +162,11 @@ impl<'a> Weights<'a> {
     }
 }
 
+fn size(shape: &Conv2dShape) -> [usize; 5] {
+    let &Conv2dShape { c_in, c_out, kernel, groups, .. } = shape;
+    [groups, c_out, c_in / groups, kernel[0], kernel[1]]
+}
+
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Method {
@@ -180,7 +196,7 @@ impl Conv2d {
     /// The plan for a shape, maps in these layouts, and a method. `added` is the layout of maps that may be added.
     ///
     /// None where the method cannot do it: the input's margin is less than the padding, groups cut through channels that lie
-    /// side by side, the output's channels do not lie side by side; and for Winograd's way a kernel other than 3×3, a stride, a dilation, groups,
+    /// side by side, the channels of the output or of what is added do not lie side by side, the shape is larger than lists should be long; and for Winograd's way a kernel other than 3×3, a stride, a dilation, groups,
     /// or channels of the input that do not lie side by side.
     ///
     /// # Errors
@@ -193,6 +209,9 @@ impl Conv2d {
             if maps.size() != expected {
                 return Err(ShapeError::Maps { given: maps.size(), expected });
             }
+        }
+        if added.together() != output.together() || !is_moderate(&shape) {
+            return Ok(None);
         }
         let algorithm = match method {
             Method::Direct => Direct::new(shape, input, output, added).map(Algorithm::Direct),
@@ -230,6 +249,11 @@ impl Conv2d {
     /// When the slice has another length than [`packed`](Self::packed), or there is not a factor for each filter.
     pub fn pack(&self, weights: &Weights, packed: &mut [f32]) -> Result<(), ShapeError> {
         expect("the packed weights", packed, &[self.packed()])?;
+        if weights.size != size(&self.shape) {
+            let [given, expected] = [weights.size, size(&self.shape)]
+                .map(|[groups, filters, channels, rows, columns]| volume(&[filters, channels, rows, columns]).unwrap_or(groups));
+            return Err(ShapeError::Length { what: "w", given, expected, shape: size(&self.shape)[1..].to_vec() });
+        }
         if let Some(factors) = weights.factors {
             expect("the factors", factors, &[self.shape.c_out])?;
         }
@@ -303,11 +327,11 @@ fn seconds(shape: &Conv2dShape, n: usize, method: Method) -> f64 {
     match method {
         Method::Direct => {
             let taps = (shape.kernel[0] * shape.kernel[1]) as f64;
-            2.0 * taps * c_in * c_out * (n * rows * columns) as f64 / OPERATIONS + 4.0 * taps * c_in * c_out / MEMORY
+            2.0 * taps * c_in * c_out * n as f64 * (rows * columns) as f64 / OPERATIONS + 4.0 * taps * c_in * c_out / MEMORY
         }
         Method::Winograd(side) => {
             let places = ((side + 2) * (side + 2)) as f64;
-            let tiles = (n * rows.div_ceil(side) * columns.div_ceil(side)) as f64;
+            let tiles = n as f64 * (rows.div_ceil(side) * columns.div_ceil(side)) as f64;
             let transforms = 8.0 * places * tiles * (c_in + c_out);
             2.0 * places * tiles * c_in * c_out / OPERATIONS + 4.0 * places * c_in * c_out / MEMORY + transforms / CACHE
         }

@@ -38,6 +38,9 @@ pub(crate) struct WeightGradient {
 impl WeightGradient {
     /// For an input in this layout, its margin at least the padding. None where groups cut through channels that lie side by side.
     pub(crate) fn new(shape: Conv2dShape, input: Maps) -> Option<Self> {
+        if !super::is_moderate(&shape) {
+            return None;
+        }
         let taps = taps(&shape, &input)?;
         let farthest = taps.iter().copied().max()? as usize;
         Some(Self { shape, input, taps, farthest, blocks: blocks(&shape) })
