@@ -1,6 +1,10 @@
 //! Element by element, in place: the one kernel that optimisers and averages need on CPU f32.
 
 use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Tensor};
+use rayon::prelude::*;
+
+/// Numbers that one thread changes at a time; a tensor with fewer is changed by the calling thread.
+const CHUNK: usize = 1 << 15;
 
 /// Whether [`each2`] and [`each3`] can run on this tensor; elsewhere the same formula stands in candle's ops.
 pub(crate) fn on_slices(tensor: &Tensor) -> bool {
@@ -8,18 +12,18 @@ pub(crate) fn on_slices(tensor: &Tensor) -> bool {
 }
 
 /// x_i ← f(x_i, y_i), for tensors of one shape.
-pub(crate) fn each2(x: &Tensor, y: &Tensor, f: impl Fn(f32, f32) -> f32) -> Result<()> {
+pub(crate) fn each2(x: &Tensor, y: &Tensor, f: impl Fn(f32, f32) -> f32 + Sync) -> Result<()> {
     x.inplace_op2(&y.contiguous()?, &Each(f))
 }
 
 /// x_i ← f(x_i, y_i, z_i), for tensors of one shape.
-pub(crate) fn each3(x: &Tensor, y: &Tensor, z: &Tensor, f: impl Fn(f32, f32, f32) -> f32) -> Result<()> {
+pub(crate) fn each3(x: &Tensor, y: &Tensor, z: &Tensor, f: impl Fn(f32, f32, f32) -> f32 + Sync) -> Result<()> {
     x.inplace_op3(&y.contiguous()?, &z.contiguous()?, &Each(f))
 }
 
 struct Each<F>(F);
 
-impl<F: Fn(f32, f32) -> f32> InplaceOp2 for Each<F> {
+impl<F: Fn(f32, f32) -> f32 + Sync> InplaceOp2 for Each<F> {
     fn name(&self) -> &'static str {
         "each2"
     }
@@ -27,14 +31,14 @@ impl<F: Fn(f32, f32) -> f32> InplaceOp2 for Each<F> {
     fn cpu_fwd(&self, x: &mut CpuStorage, x_layout: &Layout, y: &CpuStorage, y_layout: &Layout) -> Result<()> {
         same_shape(x_layout, y_layout)?;
         let y = slice(y, y_layout)?;
-        for (x, &y) in slice_mut(x, x_layout)?.iter_mut().zip(y) {
-            *x = (self.0)(*x, y);
-        }
+        slice_mut(x, x_layout)?.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).for_each(|(x, y)| {
+            x.iter_mut().zip(y).for_each(|(x, &y)| *x = (self.0)(*x, y));
+        });
         Ok(())
     }
 }
 
-impl<F: Fn(f32, f32, f32) -> f32> InplaceOp3 for Each<F> {
+impl<F: Fn(f32, f32, f32) -> f32 + Sync> InplaceOp3 for Each<F> {
     fn name(&self) -> &'static str {
         "each3"
     }
@@ -51,9 +55,10 @@ impl<F: Fn(f32, f32, f32) -> f32> InplaceOp3 for Each<F> {
         same_shape(x_layout, y_layout)?;
         same_shape(x_layout, z_layout)?;
         let (y, z) = (slice(y, y_layout)?, slice(z, z_layout)?);
-        for ((x, &y), &z) in slice_mut(x, x_layout)?.iter_mut().zip(y).zip(z) {
-            *x = (self.0)(*x, y, z);
-        }
+        let from = y.par_chunks(CHUNK).zip(z.par_chunks(CHUNK));
+        slice_mut(x, x_layout)?.par_chunks_mut(CHUNK).zip(from).for_each(|(x, (y, z))| {
+            x.iter_mut().zip(y).zip(z).for_each(|((x, &y), &z)| *x = (self.0)(*x, y, z));
+        });
         Ok(())
     }
 }
@@ -98,6 +103,17 @@ mod tests {
         assert_eq!(x.to_vec2::<f32>()?, [[500.0, 604.0, 708.0], [901.0, 1005.0, 1109.0]]);
         each2(&x, &y, |x, y| x - 100.0 * y)?;
         assert_eq!(x.to_vec2::<f32>()?, [[0.0, 4.0, 8.0], [1.0, 5.0, 9.0]]);
+        Ok(())
+    }
+
+    #[test]
+    fn large_tensors_are_changed_in_every_place() -> Result<()> {
+        let count = 5 * CHUNK + 3;
+        let x = Tensor::arange(0f32, count as f32, &Device::Cpu)?;
+        let (y, z) = (x.copy()?, Tensor::ones(count, DType::F32, &Device::Cpu)?);
+        each3(&x, &y, &z, |x, y, z| 2.0 * x - y + z)?;
+        each2(&x, &y, |x, y| x - y)?;
+        assert_eq!(x.to_vec1::<f32>()?, vec![1.0; count]);
         Ok(())
     }
 
