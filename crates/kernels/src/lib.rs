@@ -22,7 +22,8 @@
 //! - Outputs are replaced, never added to, and need not be cleared before.
 //! - Threads are those of rayon's pool (`RAYON_NUM_THREADS`). Work is cut by shapes alone and sums are added in a fixed order: the
 //!   result is the same bit for bit from run to run and for any number of threads.
-//! - Vectors are chosen when the program runs (AVX2 and FMA, NEON), with a portable path beside.
+//! - Vectors are chosen when the program runs (AVX-512, AVX2 and FMA, NEON), with a portable path beside; `CIRIO_VECTORS=avx2` or `none`
+//!   in the environment asks for less, to test and to compare.
 //! - Every kernel is tested against the plain loops in [`mod@reference`], every gradient against finite differences.
 #![deny(unsafe_op_in_unsafe_fn)]
 

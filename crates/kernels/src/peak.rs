@@ -4,7 +4,9 @@ use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::Instant;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
+
+use crate::simd;
 
 /// Passes of the loop that is timed: a few milliseconds.
 const STEPS: usize = 1 << 19;
@@ -21,7 +23,7 @@ pub fn fma_peak(threads: usize) -> f64 {
         [(); ROUNDS].map(|()| {
             start.wait();
             let begin = Instant::now();
-            let operations = Arch::new().dispatch(MultiplyAdds);
+            let operations = simd::arch().dispatch(MultiplyAdds);
             (operations, begin.elapsed().as_secs_f64())
         })
     };

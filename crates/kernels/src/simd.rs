@@ -1,11 +1,25 @@
 //! Loops over slices, compiled for the best instruction set that the machine turns out to have (crate `pulp`).
 
+use std::sync::OnceLock;
+
 use pulp::{Arch, Simd, WithSimd};
+
+/// The vectors to use: the best of this machine, or at most what the environment variable `CIRIO_VECTORS` says when the program
+/// starts: `avx2`, or `none` for plain numbers. It is there to test and to compare.
+pub(crate) fn arch() -> Arch {
+    static ARCH: OnceLock<Arch> = OnceLock::new();
+    *ARCH.get_or_init(|| match std::env::var("CIRIO_VECTORS").as_deref() {
+        Ok("none") => Arch::Scalar,
+        #[cfg(target_arch = "x86_64")]
+        Ok("avx2") => pulp::x86::V3::try_new().map_or(Arch::Scalar, Arch::V3),
+        _ => Arch::new(),
+    })
+}
 
 /// Runs `work`, whose loops the compiler may turn into vectors of this machine.
 #[inline(always)]
 pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
-    Arch::new().dispatch(work)
+    arch().dispatch(work)
 }
 
 /// to += from.
@@ -52,7 +66,14 @@ pub(crate) fn dots<const R: usize, const N: usize>(rows: [&[f32]; R], vectors: &
             out
         }
     }
-    Arch::new().dispatch(Dots::<R, N>(rows, vectors))
+    arch().dispatch(Dots::<R, N>(rows, vectors))
+}
+
+/// max(x, 0), NaN stays NaN. (The maximum of two vectors treats NaN differently from machine to machine.)
+#[inline(always)]
+pub(crate) fn relu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let zero = simd.splat_f32s(0.0);
+    simd.select_f32s(simd.less_than_or_equal_f32s(x, zero), zero, x)
 }
 
 /// Asks for values to be brought near, while something else is computed.
@@ -92,7 +113,7 @@ pub(crate) fn sum(values: &[f32]) -> f32 {
             simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(first, second), simd.add_f32s(third, fourth)))
         }
     }
-    Arch::new().dispatch(Sum(values))
+    arch().dispatch(Sum(values))
 }
 
 /// A sum in parts, whose order depends on the lengths alone: the bits are the same on every machine. Its functions become
@@ -141,5 +162,5 @@ pub(crate) fn lanes() -> usize {
             S::F32_LANES
         }
     }
-    Arch::new().dispatch(Lanes)
+    arch().dispatch(Lanes)
 }

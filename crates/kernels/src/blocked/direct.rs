@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::maps::Maps;
@@ -14,7 +14,7 @@ use super::tile::{MOST_FILTERS, accumulate, for_vectors, most_vectors};
 use super::{Epilogue, Filters, Weights};
 use crate::conv::Conv2dShape;
 use crate::parallel::{Parts, piece, threads_for};
-use crate::simd::{self, prefetch};
+use crate::simd::{self, prefetch, relu};
 
 /// Taps that are summed before the next pixels are: their weights stay in the first cache.
 const TAPS: usize = 256;
@@ -179,7 +179,7 @@ impl Direct {
             let (share, slab) = (task / (n * slabs), task % (n * slabs));
             let rows = piece(slab % slabs, self.rows, height);
             let blocks = &self.blocks[piece(share, per_share, self.blocks.len())];
-            Arch::new().dispatch(Slab { plan: self, x, filters, epilogue, y, image: slab / slabs, rows, blocks });
+            simd::arch().dispatch(Slab { plan: self, x, filters, epilogue, y, image: slab / slabs, rows, blocks });
         };
         let tasks = n * slabs * shares;
         let operations = (2 * self.shape.c_out * self.taps.len()).saturating_mul(n * height * width);
@@ -301,7 +301,7 @@ impl Slab<'_> {
                         sum = simd.add_f32s(sum, S::as_simd_f32s(&values[start..start + lanes]).0[0]);
                     }
                     if self.epilogue.relu {
-                        sum = simd.max_f32s(simd.splat_f32s(0.0), sum); // the order in which NaN stays NaN
+                        sum = relu(simd, sum);
                     }
                 }
                 // SAFETY: see `place`.

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::maps::Maps;
@@ -106,7 +106,7 @@ impl Pool {
             let x = &x[task * self.input.group()..][..self.input.group()];
             // SAFETY: each group of channels of each image belongs to one task.
             let y = unsafe { y.part(task * self.output.group()..(task + 1) * self.output.group()) };
-            Arch::new().dispatch(Group { plan: self, x, y });
+            simd::arch().dispatch(Group { plan: self, x, y });
         };
         if threads_for(n * groups, 8 * x.len()) == 1 {
             (0..n * groups).for_each(one);
@@ -142,9 +142,8 @@ impl WithSimd for Group<'_> {
                     for &pixel in pixels {
                         value = match kind {
                             Kind::Max => {
-                                // `max` gives its second argument where one is no number: a NaN among the pixels, not one before.
-                                let larger = simd.max_f32s(value, pixel);
-                                simd.select_f32s(simd.equal_f32s(value, value), larger, value)
+                                let larger = simd.select_f32s(simd.less_than_or_equal_f32s(pixel, value), value, pixel);
+                                simd.select_f32s(simd.equal_f32s(value, value), larger, value) // a NaN before stays
                             }
                             Kind::Mean => simd.add_f32s(value, pixel),
                         };

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::direct::{Block, blocks, taps};
@@ -60,7 +60,7 @@ impl WeightGradient {
         let sums = &Parts::new(sums);
         let one = |task: usize| {
             let (block, share) = (self.blocks[task / shares], task % shares);
-            Arch::new().dispatch(Share { plan: self, n, x, dy, sums, block, taps: piece(share, of_share, self.taps.len()) });
+            simd::arch().dispatch(Share { plan: self, n, x, dy, sums, block, taps: piece(share, of_share, self.taps.len()) });
         };
         let tasks = self.blocks.len() * shares;
         let operations = (2 * self.shape.c_out * self.taps.len()).saturating_mul(n * rows * columns);

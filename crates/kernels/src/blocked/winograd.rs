@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::direct::{Block, blocks};
@@ -17,7 +17,7 @@ use super::tile::{MOST_FILTERS, accumulate, for_vectors};
 use super::{Epilogue, Filters, Weights};
 use crate::conv::Conv2dShape;
 use crate::parallel::{Parts, Scratch, for_each_task, lane_len, piece, split, threads_for};
-use crate::simd::{self, prefetch};
+use crate::simd::{self, prefetch, relu};
 
 /// Channels that are summed before the next tiles are: their weights stay in the first cache.
 const CHANNELS: usize = 128;
@@ -90,7 +90,7 @@ impl Winograd {
         let parts = &Parts::new(packed);
         let one = |task: usize| {
             let (block, channel) = (self.blocks[task / self.shape.c_in], task % self.shape.c_in);
-            Arch::new().dispatch(Pack { plan: self, weights, block, channel, parts });
+            simd::arch().dispatch(Pack { plan: self, weights, block, channel, parts });
         };
         if threads_for(tasks, 16 * self.packed()) == 1 {
             (0..tasks).for_each(one);
@@ -187,7 +187,7 @@ impl Stage<'_> {
                 }
             }
         }
-        Arch::new().dispatch(Work(self, tasks, tiles, step));
+        simd::arch().dispatch(Work(self, tasks, tiles, step));
     }
 
     /// The image, and the first row and column of the output, of a tile of the run.
@@ -350,7 +350,7 @@ impl Stage<'_> {
                         value = simd.add_f32s(value, S::as_simd_f32s(&added[pixel(maps, i, j)..][..lanes]).0[0]);
                     }
                     if self.epilogue.relu {
-                        value = simd.max_f32s(zero, value); // the order in which NaN stays NaN
+                        value = relu(simd, value);
                     }
                     // SAFETY: the place is one of the range's.
                     unsafe { y.add(pixel(&plan.output, i, j) - first).cast::<S::f32s>().write_unaligned(value) };

@@ -12,7 +12,7 @@ mod weights;
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::Conv2dShape;
@@ -267,7 +267,7 @@ impl Direct {
             let [buffer] = split(lane, [self.slab()]);
             let input = self.input(x, slab, buffer);
             let start = slab / self.slabs() * self.shape.c_out * self.map() + self.rows_of(slab).start * self.out[1];
-            Arch::new().dispatch(Forward { plan: self, slab, input, weights, bias, y, start });
+            simd::arch().dispatch(Forward { plan: self, slab, input, weights, bias, y, start });
         });
     }
 }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::super::{PARTIAL_SUMS, TASKS, sum_in_order};
 use super::{Direct, FILTERS, SUMMED, Vector, read};
@@ -53,7 +53,7 @@ impl Direct {
                 }
                 let inputs = &inputs[..some.len()];
                 self.pack_gradients(dy, some, blocks.clone(), gradients);
-                Arch::new().dispatch(BackwardWeight { plan: self, slab: first, inputs, blocks: blocks.clone(), gradients, sum });
+                simd::arch().dispatch(BackwardWeight { plan: self, slab: first, inputs, blocks: blocks.clone(), gradients, sum });
             }
         });
         if runs > 1 {
