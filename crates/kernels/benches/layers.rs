@@ -7,13 +7,11 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use cirio_kernels::blocked::{self, Epilogue, Filters, Maps, Method, Packed, Weights};
-use cirio_kernels::blocked::{self, Epilogue, Filters, Maps, Method, Weights};
 use cirio_kernels::{
-    AlignCorners, BatchNorm, Conv2d, Conv2dShape, Interpolation, Linear, Lrn, LrnShape, MaxPool2d, Pool2dShape, Region, Resize2d,
+    AlignCorners, BatchNorm, Buffer, Conv2d, Conv2dShape, Interpolation, Linear, Lrn, LrnShape, MaxPool2d, Pool2dShape, Region, Resize2d,
     Resize2dShape, RoiAlign, RoiAlignShape, ScaleShift, Scratch, ShapeError, Tanh, log_softmax, log_softmax_backward, relu, relu_backward,
     sigmoid, sigmoid_backward, softmax, softmax_backward,
 };
-use cirio_kernels::{Buffer, Conv2d, Conv2dShape, Linear, Lrn, LrnShape, MaxPool2d, Pool2dShape, Scratch, ShapeError, relu, relu_backward};
 
 fn main() -> Result<(), ShapeError> {
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();

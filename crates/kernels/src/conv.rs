@@ -102,7 +102,7 @@ impl Conv2dShape {
 
     /// Taps of one filter over all its channels: the values in a row of the weights.
     pub fn taps(&self) -> usize {
-        self.c_in / self.groups * self.kernel[0] * self.kernel[1]
+        self.c_in.checked_div(self.groups).unwrap_or(0).saturating_mul(self.kernel[0]).saturating_mul(self.kernel[1])
     }
 
     /// Whether the filter covers the whole input, so that each output is one value.
@@ -232,6 +232,9 @@ impl Conv2d {
         if let Some(bias) = bias {
             expect("bias", bias, &[self.shape.c_out])?;
         }
+        if n == 0 {
+            return Ok(());
+        }
         match &self.forward {
             Pixels::Linear(linear) => linear.forward(n, x, w, bias, y, scratch)?,
             Pixels::Direct(direct) => direct.forward(n, x, w, bias, y, scratch),
@@ -252,6 +255,9 @@ impl Conv2d {
         self.expect_output("dy", n, dy)?;
         self.expect_weight("w", w)?;
         self.expect_input("dx", n, dx)?;
+        if n == 0 {
+            return Ok(());
+        }
         match &self.backward_input {
             Pixels::Linear(linear) => linear.backward_input(n, dy, w, dx, scratch)?,
             Pixels::Direct(direct) => direct.backward_input(n, dy, w, dx, scratch),
@@ -272,6 +278,10 @@ impl Conv2d {
         self.expect_input("x", n, x)?;
         self.expect_output("dy", n, dy)?;
         self.expect_weight("dw", dw)?;
+        if n == 0 {
+            dw.fill(0.0);
+            return Ok(());
+        }
         match &self.backward_weight {
             Sums::Linear(linear) => linear.backward_weight(n, x, dy, dw, scratch)?,
             Sums::Direct(direct) => direct.backward_weight(n, x, dy, dw, scratch),

@@ -3,6 +3,7 @@
 //!
 //! Reduction and polynomials are those of Moshier's Cephes library (`expf.c`, `tanhf.c`). Only sums and products are used:
 //! the bits are the same on every machine.
+#![allow(clippy::excessive_precision)] // the constants are written as Cephes has them
 
 /// 1.5·2²³: a small number that is added to it is rounded to a whole one, which stands in the lowest bits.
 const ROUND: f32 = 12_582_912.0;
@@ -16,9 +17,9 @@ pub(crate) fn exp(x: f32) -> f32 {
     // e^x = 2^whole · e^rest, |rest| <= ln 2 / 2; ln 2 in two parts, of which the first has few digits.
     let rounded = x * std::f32::consts::LOG2_E + ROUND;
     let whole = rounded - ROUND;
-    let rest = x - whole * 0.693_359_375 + whole * 2.121_944_4e-4;
-    let mut sum = 1.987_569_1e-4;
-    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+    let rest = x - whole * 0.693_359_375 + whole * 2.121_944_40e-4;
+    let mut sum = 1.987_569_150_0e-4;
+    for coefficient in [1.398_199_950_7e-3, 8.333_451_907_3e-3, 4.166_579_589_4e-2, 1.666_666_545_9e-1, 5.000_000_120_1e-1] {
         sum = sum * rest + coefficient;
     }
     let power = sum * rest * rest + rest + 1.0;
@@ -39,8 +40,8 @@ fn two_to(exponent: i32) -> f32 {
 pub(crate) fn tanh(x: f32) -> f32 {
     let size = x.abs();
     let square = x * x;
-    let mut sum = -5.704_988_7e-3;
-    for coefficient in [2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328_2e-1] {
+    let mut sum = -5.704_988_727_45e-3;
+    for coefficient in [2.063_908_879_54e-2, -5.373_971_555_31e-2, 1.333_144_220_36e-1, -3.333_328_194_22e-1] {
         sum = sum * square + coefficient;
     }
     let near = sum * square * size + size;

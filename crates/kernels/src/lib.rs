@@ -26,6 +26,8 @@
 //!   in the environment asks for less, to test and to compare.
 //! - Every kernel is tested against the plain loops in [`mod@reference`], every gradient against finite differences.
 #![deny(unsafe_op_in_unsafe_fn)]
+// Innermost loops over registers are loops over numbers: an iterator's closure may not know this machine's vectors.
+#![allow(clippy::needless_range_loop)]
 
 pub mod activation;
 pub mod batch_norm;
@@ -54,7 +56,7 @@ pub use conv::{Conv2d, Conv2dShape};
 pub use error::ShapeError;
 pub use linear::Linear;
 pub use lrn::{Lrn, LrnShape};
-pub use parallel::Scratch;
+pub use parallel::{Scratch, on_this_thread};
 pub use peak::fma_peak;
 pub use pool::{AvgPool2d, CountPadding, MaxPool2d, Pool2dShape};
 pub use resize::{AlignCorners, Interpolation, Resize2d, Resize2dShape};

@@ -4,6 +4,7 @@
 //! many threads there are, nor on which of them took which task.
 #![allow(unsafe_code)] // `Parts`: one output is written by many threads
 
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,9 +64,26 @@ impl Scratch {
     }
 }
 
+thread_local! {
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work`, whose kernels wake no other thread and so wait for none: for work under a lock, as a thread of rayon's pool that waits
+/// may be given other work, which may ask for the same lock.
+pub fn on_this_thread<T>(work: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ALONE.set(self.0);
+        }
+    }
+    let _restore = Restore(ALONE.replace(true));
+    work()
+}
+
 /// How many threads are worth waking for `tasks` pieces that take this many floating-point operations together.
 pub(crate) fn threads_for(tasks: usize, operations: usize) -> usize {
-    if operations < WORTH_THREADS { 1 } else { rayon::current_num_threads().min(tasks).max(1) }
+    if operations < WORTH_THREADS || ALONE.get() { 1 } else { rayon::current_num_threads().min(tasks).max(1) }
 }
 
 /// Runs `work(task, lane)` for each task. `lanes` holds a buffer of `lane` floats for each thread that may take part.

@@ -14,10 +14,10 @@ const STEPS: usize = 1 << 19;
 /// Times that it is timed; the best counts, as others may be using the processor.
 const ROUNDS: usize = 8;
 
-/// Floating-point operations a second that `threads` threads (at least one) reach together when they do nothing but
+/// Floating-point operations a second that `threads` threads (at least one, at most as many as the machine runs at a time) reach together when they do nothing but
 /// multiply-adds of f32 vectors in registers; a multiply-add is two operations. It takes some tens of milliseconds.
 pub fn fma_peak(threads: usize) -> f64 {
-    let threads = threads.max(1);
+    let threads = threads.clamp(1, std::thread::available_parallelism().map_or(1, usize::from));
     let start = Barrier::new(threads);
     let rounds = || {
         [(); ROUNDS].map(|()| {

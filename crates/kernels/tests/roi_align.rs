@@ -55,6 +55,7 @@ proptest! {
 ///     print(y.flatten().tolist(), dx.flatten().tolist())
 /// ```
 #[test]
+#[allow(clippy::approx_constant)] // two of the numbers happen to look like one
 fn as_torchvision() -> Result<(), ShapeError> {
     let wave = |step: f32, count: usize| (0..count).map(|index| (index as f32 * step).sin()).collect::<Vec<_>>();
     let corners = [[1.3, 2.1, 9.7, 8.4], [-4.0, -3.0, 25.0, 30.0], [3.0, 3.0, 3.5, 3.2]];

@@ -139,17 +139,36 @@ fn weights_in_half_precision() -> cirio_nn::Result<()> {
     Ok(())
 }
 
+/// Sums of vectors, too; and many passes at a time, also from threads of the pool that the kernels use.
+#[test]
+fn a_residual_of_vectors_and_many_threads() -> cirio_nn::Result<()> {
+    use rayon::prelude::*;
+    let layers = Layers::new([3, 40, 40])
+        .then("conv", same(32, 3))
+        .then("pool", AdaptiveAvgPool2d([4; 2]))
+        .then("flatten", Flatten)
+        .then("block", residual(Sequence::new().then("fc", linear(512))))
+        .then("fc", linear(7));
+    check(&layers, &[[2, 3, 40, 40]])?;
+    let network = build(&layers)?.for_inference()?;
+    let batch = images([8, 3, 40, 40])?;
+    let expected = build(&layers)?.forward(&batch)?;
+    let results: Vec<Tensor> = (0..64usize).into_par_iter().map(|_| network.forward(&batch)).collect::<Result<_>>()?;
+    results.iter().try_for_each(|result| assert_close("beside others", result, &expected))?;
+    Ok(())
+}
+
 #[test]
 fn taps_are_what_the_layers_give() -> cirio_nn::Result<()> {
     let names = ["conv1", "layer1", "layer2.0", "layer2.0.conv1", "layer2.0.down", "bn1", "layer2", "fc"];
-    let config = InferenceConfig { taps: names.map(str::to_owned).to_vec(), ..InferenceConfig::default() };
+    let config = InferenceConfig { taps: names.map(str::to_owned).to_vec(), half_weights: false };
     let inference = Inference::new(build(&resnet())?, &config)?;
     let images = images([2, 3, 30, 31])?;
     let expected = build(&resnet())?.forward_taps(&images, &names)?;
     for ((name, got), expected) in names.iter().zip(inference.forward_taps(&images)?).zip(expected) {
         assert_close(name, &got, &expected)?;
     }
-    let unknown = InferenceConfig { taps: vec!["layer3".to_owned()], ..InferenceConfig::default() };
+    let unknown = InferenceConfig { taps: vec!["layer3".to_owned()], half_weights: false };
     let error = Inference::new(build(&resnet())?, &unknown).err().expect("there is no such layer").to_string();
     assert!(error.contains("no layer `layer3`"), "{error}");
     Ok(())

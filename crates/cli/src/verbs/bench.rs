@@ -181,8 +181,9 @@ fn show(document: &Document) -> Result<()> {
 /// Made-up pictures for a network, (batch, C, H, W).
 fn images(layers: &Layers, batch: usize, device: &Device) -> Result<Tensor> {
     let [channels, height, width] = layers.input();
-    let count = (batch * channels * height * width) as f32;
-    Ok(Tensor::arange(0f32, count, device)?.affine(0.31, 0.0)?.sin()?.reshape((batch, channels, height, width))?)
+    let count = batch * channels * height * width;
+    let values: Vec<f32> = (0..count).map(|index| (0.31 * index as f32).sin()).collect();
+    Ok(Tensor::from_vec(values, (batch, channels, height, width), device)?)
 }
 
 fn save(path: &Path, logits: Tensor) -> Result<()> {

@@ -130,5 +130,7 @@ fn layouts(shape: &Conv2dShape) -> Result<[Maps; 2], ShapeError> {
 /// How many of n images are computed together.
 fn together(shape: &Conv2dShape, [input, output]: [Maps; 2], n: usize) -> usize {
     let [rows, columns] = shape.output();
-    (TOGETHER / (input.image() + output.image())).max(PIXELS.div_ceil(rows * columns)).min(n).max(1)
+    // Places of all pixels that are computed together are u32.
+    let most = (u32::MAX as usize / input.image()).min(n);
+    (TOGETHER / (input.image() + output.image())).max(PIXELS.div_ceil(rows * columns)).min(most).max(1)
 }

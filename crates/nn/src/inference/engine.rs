@@ -1,36 +1,40 @@
 //! Runs a graph on the kernels: a plan for a size of images, and the memory for it.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use candle_core::{Device, Error, Result, Storage, Tensor};
 use cirio_kernels::blocked::{self, Conv2d, Epilogue, Filters, Maps, Method, Pool};
-use cirio_kernels::{Buffer, Conv2dShape, Pool2dShape, Scratch, ShapeError, relu_in_place};
-use half::f16;
+use cirio_kernels::{Buffer, Conv2dShape, Pool2dShape, Scratch, ShapeError, on_this_thread, relu_in_place};
 
-use super::graph::{Conv, Graph, Linear, LinearWeights, Node, Op, PackedWeights, Weights};
+use super::graph::{Conv, ConvWeights, Graph, Linear, LinearWeights, Node, Op, PackedWeights, halved};
 use crate::ops::Pool2dConfig;
 use crate::stack::Pass;
 
+/// Plans that are kept while no pass uses them; more passes at a time make their own.
+const IDLE: usize = 2;
+
+/// The operations, and plans for the sizes that were met last. Its lock is held to make or to take a plan, not while a pass runs.
 pub(super) struct Engine {
     graph: Graph,
     /// Whether weights are kept in half precision.
     half: bool,
-    plan: Option<Plan>,
-    scratch: Scratch,
+    idle: Mutex<Vec<(Plan, Scratch)>>,
 }
 
 /// Everything that depends on the size of the images.
 struct Plan {
     /// N, C, H, W.
     size: [usize; 4],
-    steps: Vec<Plans>,
+    steps: Vec<Planned>,
     values: Vec<Value>,
     /// The memory of the values; one serves several that do not live at the same time.
     slots: Vec<Buffer>,
 }
 
 /// How an operation is computed.
-enum Plans {
-    Conv(Conv2d),
-    PlainConv(cirio_kernels::Conv2d),
+enum Planned {
+    Conv(Box<Conv2d>),
+    PlainConv(Box<cirio_kernels::Conv2d>),
     Linear(cirio_kernels::Linear),
     Pool(Pool),
     Flatten,
@@ -91,22 +95,39 @@ impl Layout {
 
 impl Engine {
     pub(super) fn new(graph: Graph, half: bool) -> Self {
-        Self { graph, half, plan: None, scratch: Scratch::new() }
+        Self { graph, half, idle: Mutex::default() }
     }
 
     /// The wanted values for images of f32 on the CPU.
-    pub(super) fn forward(&mut self, images: &Tensor, size: [usize; 4], observe: &mut dyn FnMut(&str)) -> Result<Vec<Tensor>> {
-        if self.plan.as_ref().is_none_or(|plan| plan.size != size) {
-            self.plan = None;
-            self.plan = Some(Planner::new(&mut self.graph, self.half, size).plan()?);
-        }
-        let Self { graph, plan: Some(plan), scratch, .. } = self else { return Ok(Vec::new()) };
+    pub(super) fn forward(&self, images: &Tensor, size: [usize; 4], observe: &mut dyn FnMut(&str)) -> Result<Vec<Tensor>> {
+        let (mut plan, mut scratch) = self.take_plan(size)?;
         plan.take(images)?;
-        for (index, node) in graph.nodes.iter().enumerate() {
-            plan.step(index, node, scratch).map_err(|error| in_layer(error, &node.name))?;
+        for (index, node) in self.graph.nodes.iter().enumerate() {
+            plan.step(index, node, &mut scratch).map_err(|error| in_layer(error, &node.name))?;
             observe(&node.name);
         }
-        graph.outputs.iter().map(|&value| plan.tensor(value)).collect()
+        let outputs = self.graph.outputs.iter().map(|&value| plan.tensor(value)).collect();
+        let mut idle = self.lock();
+        idle.push((plan, scratch));
+        if idle.len() > IDLE {
+            idle.remove(0);
+        }
+        outputs
+    }
+
+    /// A plan for images of this size that no other pass uses. Weights are packed under the lock, by this thread alone.
+    fn take_plan(&self, size: [usize; 4]) -> Result<(Plan, Scratch)> {
+        let mut idle = self.lock();
+        if let Some(index) = idle.iter().position(|(plan, _)| plan.size == size) {
+            return Ok(idle.remove(index));
+        }
+        let scratch = idle.pop().map_or_else(Scratch::new, |(_, scratch)| scratch);
+        Ok((on_this_thread(|| Planner::new(&self.graph, self.half, size).plan())?, scratch))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Plan, Scratch)>> {
+        // A thread that panicked has taken its plan out, so those that are left are whole.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -145,32 +166,37 @@ impl Plan {
     fn compute(&self, index: usize, node: &Node, layout: Layout, y: &mut [f32], scratch: &mut Scratch) -> Result<()> {
         let (n, x) = (self.n(), self.slice(node.inputs[0]));
         let from = self.values[node.inputs[0]].layout;
-        if let Layout::Maps(maps) = layout {
+        // What is copied to its place has its margin cleared on the way.
+        if let (Planned::Conv(_) | Planned::Pool(_), Layout::Maps(maps)) = (&self.steps[index], layout) {
             maps.clear_margin(n, y).map_err(Error::wrap)?;
         }
         match (&self.steps[index], &node.op) {
-            (Plans::Conv(conv), Op::Conv(Conv { weights: Weights::Packed(_, weights), bias, relu, .. })) => {
+            (Planned::Conv(plan), Op::Conv(conv)) => {
+                let Some(ConvWeights::Packed(_, weights, bias)) = conv.packed.get() else {
+                    candle_core::bail!("the weights are not packed")
+                };
                 let added = node.inputs.get(1).map(|&added| Ok::<_, Error>((self.values[added].layout.maps()?, self.slice(added))));
                 let added = added.transpose()?;
-                let epilogue = Epilogue { add: added.as_ref().map(|(maps, values)| (maps, *values)), relu: *relu };
-                conv.forward(n, x, Filters { weights: weights.as_packed(), bias }, epilogue, y, scratch).map_err(Error::wrap)
+                let epilogue = Epilogue { add: added.as_ref().map(|(maps, values)| (maps, *values)), relu: conv.relu };
+                plan.forward(n, x, Filters { weights: weights.as_packed(), bias }, epilogue, y, scratch).map_err(Error::wrap)
             }
-            (Plans::PlainConv(conv), Op::Conv(Conv { weights: Weights::Plain(weights), bias, relu, .. })) => {
+            (Planned::PlainConv(plan), Op::Conv(conv)) => {
+                let Some(ConvWeights::Plain(weights)) = conv.packed.get() else { candle_core::bail!("the weights are not packed") };
                 let (plain_x, plain_y) = (from.plain(n)?.0, layout.plain(n)?.0);
                 let (mut input, mut output) = (vec![0.0; plain_x.len(n)], vec![0.0; plain_y.len(n)]);
                 from.copy(n, x, &plain_x, &mut input)?;
-                conv.forward(n, &input, weights, Some(&bias[..conv.shape().c_out]), &mut output, scratch).map_err(Error::wrap)?;
+                plan.forward(n, &input, weights, Some(&conv.bias), &mut output, scratch).map_err(Error::wrap)?;
                 if let Some(&added) = node.inputs.get(1) {
                     let mut values = vec![0.0; output.len()];
                     self.values[added].layout.copy(n, self.slice(added), &plain_y, &mut values)?;
                     output.iter_mut().zip(values).for_each(|(y, added)| *y += added);
                 }
-                if *relu {
+                if conv.relu {
                     relu_in_place(&mut output);
                 }
                 plain_y.copy(n, &output, &layout, y)
             }
-            (Plans::Linear(plan), Op::Linear(Linear { weights, bias, relu, .. })) => {
+            (Planned::Linear(plan), Op::Linear(Linear { weights, bias, relu, .. })) => {
                 let mut run = |bias: Option<&[f32]>, y: &mut [f32]| match weights {
                     LinearWeights::Full(w) => on_slice(w, |w| plan.forward(n, x, w, bias, y, scratch).map_err(Error::wrap)),
                     LinearWeights::Half(w) => plan.forward_half(n, x, w, bias, y, scratch).map_err(Error::wrap),
@@ -184,13 +210,13 @@ impl Plan {
                 }
                 Ok(())
             }
-            (Plans::Pool(pool), _) => pool.forward(n, x, y).map_err(Error::wrap),
-            (Plans::Flatten, _) => from.copy(n, x, &from.plain(n)?.0, y),
-            (Plans::Add, _) => {
+            (Planned::Pool(pool), _) => pool.forward(n, x, y).map_err(Error::wrap),
+            (Planned::Flatten, _) => from.copy(n, x, &from.plain(n)?.0, y),
+            (Planned::Add, _) => {
                 let sum = (self.tensor(node.inputs[0])? + self.tensor(node.inputs[1])?)?;
                 self.put(&sum, layout, y)
             }
-            (Plans::Layer, Op::Layer(layer)) => {
+            (Planned::Layer, Op::Layer(layer)) => {
                 let result = layer.forward(&self.tensor(node.inputs[0])?, &Pass::evaluation())?;
                 self.put(&result, layout, y)
             }
@@ -228,7 +254,7 @@ fn on_slice<T>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> Result<T>) -> Resul
 
 /// Makes a plan, operation by operation.
 struct Planner<'a> {
-    graph: &'a mut Graph,
+    graph: &'a Graph,
     half: bool,
     size: [usize; 4],
     values: Vec<Value>,
@@ -241,7 +267,7 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(graph: &'a mut Graph, half: bool, size: [usize; 4]) -> Self {
+    fn new(graph: &'a Graph, half: bool, size: [usize; 4]) -> Self {
         let mut margins = vec![[0; 2]; graph.nodes.len() + 1];
         for node in &graph.nodes {
             if let Op::Conv(conv) = &node.op {
@@ -297,12 +323,12 @@ impl<'a> Planner<'a> {
     }
 
     /// How the next operation is computed, and the layout of its value.
-    fn node(&mut self, index: usize) -> Result<(Plans, Layout)> {
+    fn node(&mut self, index: usize) -> Result<(Planned, Layout)> {
         let n = self.size[0];
         let inputs: Vec<Layout> = self.graph.nodes[index].inputs.iter().map(|&input| self.values[input].layout).collect();
         let margin = self.margins[index + 1];
         let blocked = |size: [usize; 3]| Maps::blocked(size).and_then(|maps| maps.with_margin(margin)).map_err(Error::wrap);
-        Ok(match &mut self.graph.nodes[index].op {
+        Ok(match &self.graph.nodes[index].op {
             Op::Conv(conv) => {
                 let input = inputs[0].maps()?;
                 let shape = conv_shape(conv, &input)?;
@@ -318,23 +344,26 @@ impl<'a> Planner<'a> {
                     Layout::Vector(length) => candle_core::bail!("the input has {length} values, the weight takes {expected}"),
                     Layout::Maps(_) => candle_core::bail!("the input is maps, expected a vector of {expected}"),
                 }
-                (Plans::Linear(cirio_kernels::Linear::new(expected, outputs).map_err(Error::wrap)?), Layout::Vector(outputs))
+                (Planned::Linear(cirio_kernels::Linear::new(expected, outputs).map_err(Error::wrap)?), Layout::Vector(outputs))
             }
             Op::MaxPool(window) => {
                 let (shape, layouts) = pool(window, inputs[0].maps()?, blocked)?;
-                (Plans::Pool(Pool::max(shape, layouts).map_err(Error::wrap)?), Layout::Maps(layouts[1]))
+                (Planned::Pool(Pool::max(shape, layouts).map_err(Error::wrap)?), Layout::Maps(layouts[1]))
             }
             Op::AvgPool(window, count) => {
                 let (shape, layouts) = pool(window, inputs[0].maps()?, blocked)?;
-                (Plans::Pool(Pool::mean(shape, *count, layouts).map_err(Error::wrap)?), Layout::Maps(layouts[1]))
+                (Planned::Pool(Pool::mean(shape, *count, layouts).map_err(Error::wrap)?), Layout::Maps(layouts[1]))
             }
             Op::AdaptiveAvgPool([rows, columns]) => {
                 let input = inputs[0].maps()?;
                 let output = blocked([input.size()[0], *rows, *columns])?;
-                (Plans::Pool(Pool::adaptive_mean([input, output]).map_err(Error::wrap)?), Layout::Maps(output))
+                (Planned::Pool(Pool::adaptive_mean([input, output]).map_err(Error::wrap)?), Layout::Maps(output))
             }
-            Op::Flatten => (Plans::Flatten, Layout::Vector(inputs[0].plain(1)?.0.len(1))),
-            Op::Add => (Plans::Add, Layout::Maps(blocked(inputs[0].maps()?.size())?)),
+            Op::Flatten => (Planned::Flatten, Layout::Vector(inputs[0].plain(1)?.0.len(1))),
+            Op::Add => match inputs[0] {
+                Layout::Maps(maps) => (Planned::Add, Layout::Maps(blocked(maps.size())?)),
+                vector => (Planned::Add, vector),
+            },
             Op::Layer(layer) => {
                 // Its shape is not known before it has run: it is run once, on zeros.
                 let zeros = Tensor::zeros(inputs[0].plain(n)?.1, candle_core::DType::F32, &Device::Cpu)?;
@@ -343,7 +372,7 @@ impl<'a> Planner<'a> {
                     [_, length] => Layout::Vector(length),
                     ref given => candle_core::bail!("it gave the shape {given:?}, expected (N, C, H, W) or (N, K)"),
                 };
-                (Plans::Layer, layout)
+                (Planned::Layer, layout)
             }
         })
     }
@@ -361,42 +390,48 @@ fn conv_shape(conv: &Conv, input: &Maps) -> Result<Conv2dShape> {
 }
 
 /// The plan of a convolution; packs its weights if that has not been done.
-fn plan_conv(conv: &mut Conv, n: usize, half: bool, shape: Conv2dShape, layouts: [Maps; 3]) -> Result<Plans> {
-    let method = match &conv.weights {
-        Weights::Packed(method, _) => *method,
-        _ => Conv2d::best_method(&shape, n),
-    };
+fn plan_conv(conv: &Conv, n: usize, half: bool, shape: Conv2dShape, layouts: [Maps; 3]) -> Result<Planned> {
     let plan = |method: Method| Conv2d::new(shape, layouts, method).map_err(Error::wrap);
-    let packed = match (&conv.weights, plan(method)?) {
-        (Weights::Plain(_), _) => None,
-        (Weights::Given(..), None) => plan(Method::Direct)?.map(|plan| (Method::Direct, plan)),
-        (_, plan) => plan.map(|plan| (method, plan)),
+    let plain = || Ok(Planned::PlainConv(Box::new(cirio_kernels::Conv2d::new(shape).map_err(Error::wrap)?)));
+    match conv.packed.get() {
+        Some(ConvWeights::Plain(_)) => return plain(),
+        Some(ConvWeights::Packed(method, ..)) => match plan(*method)? {
+            Some(plan) => return Ok(Planned::Conv(Box::new(plan))),
+            None => candle_core::bail!("maps of {}×{} are too large for the way that its weights are packed for", shape.h, shape.w),
+        },
+        None => {}
+    }
+    let mut given = conv.given.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some((weight, factors)) = given.as_ref() else { candle_core::bail!("the weights are gone") };
+    let best = Conv2d::best_method(&shape, n);
+    let found = match plan(best)? {
+        Some(found) => Some((best, found)),
+        None => plan(Method::Direct)?.map(|found| (Method::Direct, found)),
     };
-    if let Weights::Given(weight, factors) = &conv.weights {
-        let of_filter = shape.taps();
-        conv.weights = on_slice(weight, |w| match &packed {
-            Some((method, plan)) => {
-                let mut values = Buffer::zeros(plan.packed());
-                let given = blocked::Weights::new(w, &shape).map_err(Error::wrap)?;
-                plan.pack(&given.scaled(factors), &mut values).map_err(Error::wrap)?;
-                let values = match half {
-                    true => PackedWeights::Half(values.iter().copied().map(f16::from_f32).collect()),
-                    false => PackedWeights::Full(values),
-                };
-                Ok(Weights::Packed(*method, values))
-            }
-            None => Ok(Weights::Plain(
-                w.chunks_exact(of_filter).zip(factors).flat_map(|(w, factor)| w.iter().map(move |w| w * factor)).collect(),
-            )),
-        })?;
-        if let Some((_, plan)) = &packed {
-            conv.bias.resize(plan.packed_bias(), 0.0);
+    let weights = on_slice(weight, |w| match &found {
+        Some((method, plan)) => Ok(ConvWeights::Packed(*method, pack(plan, w, factors, &shape, half)?, bias_of(conv, plan))),
+        None => {
+            let scaled = w.chunks_exact(shape.taps()).zip(factors).flat_map(|(w, factor)| w.iter().map(move |w| w * factor));
+            Ok(ConvWeights::Plain(scaled.collect()))
         }
-    }
-    match packed {
-        Some((_, plan)) => Ok(Plans::Conv(plan)),
-        None => Ok(Plans::PlainConv(cirio_kernels::Conv2d::new(shape).map_err(Error::wrap)?)),
-    }
+    })?;
+    let _ = conv.packed.set(weights); // nobody else packs: the engine's lock is held
+    *given = None;
+    found.map_or_else(plain, |(_, plan)| Ok(Planned::Conv(Box::new(plan))))
+}
+
+fn pack(plan: &Conv2d, w: &[f32], factors: &[f32], shape: &Conv2dShape, half: bool) -> Result<PackedWeights> {
+    let mut values = Buffer::zeros(plan.packed());
+    let given = blocked::Weights::new(w, shape).map_err(Error::wrap)?;
+    plan.pack(&given.scaled(factors), &mut values).map_err(Error::wrap)?;
+    let halved = if half { halved(&values) } else { None };
+    Ok(halved.map_or(PackedWeights::Full(values), PackedWeights::Half))
+}
+
+fn bias_of(conv: &Conv, plan: &Conv2d) -> Vec<f32> {
+    let mut bias = conv.bias.clone();
+    bias.resize(plan.packed_bias(), 0.0);
+    bias
 }
 
 fn pool(window: &Pool2dConfig, input: Maps, blocked: impl Fn([usize; 3]) -> Result<Maps>) -> Result<(Pool2dShape, [Maps; 2])> {

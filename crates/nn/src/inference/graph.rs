@@ -1,12 +1,13 @@
 //! What a network computes in evaluation, as a list of operations on numbered values; neighbours are fused as they are added.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::{DType, Result, Tensor};
 use cirio_kernels::Buffer;
 use cirio_kernels::blocked::{Method, Packed};
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 use crate::layer::{Forward, Step};
 use crate::ops::{Conv2dConfig, CountPadding, Pool2dConfig};
@@ -21,7 +22,7 @@ pub(super) struct Graph {
 
 /// One operation.
 pub(super) struct Node {
-    /// The name of the last layer in it.
+    /// The name of the first layer in it.
     pub(super) name: String,
     pub(super) op: Op,
     /// The values that it takes.
@@ -58,7 +59,9 @@ pub(super) enum LinearWeights {
 
 /// A convolution, the batch norm behind it folded into it, and ReLU if it follows.
 pub(super) struct Conv {
-    pub(super) weights: Weights,
+    /// The weights as they were given, with a factor for each filter, until they are packed.
+    pub(super) given: Mutex<Option<(Tensor, Vec<f32>)>>,
+    pub(super) packed: OnceLock<ConvWeights>,
     /// (filters, C / groups, rows, columns).
     pub(super) shape: [usize; 4],
     /// (filters).
@@ -67,14 +70,19 @@ pub(super) struct Conv {
     pub(super) relu: bool,
 }
 
-/// The weights of a convolution, before and after they are packed.
-pub(super) enum Weights {
-    /// With a factor for each filter.
-    Given(Tensor, Vec<f32>),
-    /// For a method of `cirio_kernels::blocked`.
-    Packed(Method, PackedWeights),
+/// The weights of a convolution as they are used.
+pub(super) enum ConvWeights {
+    /// For a method of `cirio_kernels::blocked`, with the bias.
+    Packed(Method, PackedWeights, Vec<f32>),
     /// As given, times the factors: for convolutions that the packed form cannot do.
     Plain(Vec<f32>),
+}
+
+/// The values in half precision; none where one is too large for it.
+pub(super) fn halved(values: &[f32]) -> Option<Vec<f16>> {
+    let mut half = vec![f16::ZERO; values.len()];
+    half.convert_from_f32_slice(values);
+    half.iter().zip(values).all(|(half, value)| half.is_finite() || !value.is_finite()).then_some(half)
 }
 
 /// Packed weights in single or in half precision.
@@ -164,8 +172,11 @@ impl Builder {
             Step::Conv { weight, bias, config } => {
                 let (filters, channels, rows, columns) = weight.dims4()?;
                 let bias = bias.map_or(Ok(vec![0.0; filters]), Tensor::to_vec1)?;
-                let weights = Weights::Given(weight.detach().contiguous()?, vec![1.0; filters]);
-                Op::Conv(Conv { weights, shape: [filters, channels, rows, columns], bias, config, relu: false })
+                if bias.len() != filters {
+                    candle_core::bail!("the bias of {name} has {} values, expected {filters}", bias.len());
+                }
+                let given = Mutex::new(Some((weight.detach().contiguous()?, vec![1.0; filters])));
+                Op::Conv(Conv { given, packed: OnceLock::new(), shape: [filters, channels, rows, columns], bias, config, relu: false })
             }
             Step::Norm(tensors, eps) => match self.open_conv(value) {
                 Some((conv, _)) => {
@@ -183,9 +194,10 @@ impl Builder {
             },
             Step::Linear { weight, bias } => {
                 let (outputs, inputs) = weight.dims2()?;
+                let full = || Ok::<_, candle_core::Error>(LinearWeights::Full(weight.detach().contiguous()?));
                 let weights = match self.half {
-                    true => LinearWeights::Half(weight.to_dtype(DType::F16)?.flatten_all()?.to_vec1()?),
-                    false => LinearWeights::Full(weight.detach().contiguous()?),
+                    true => halved(&weight.flatten_all()?.to_vec1()?).map_or_else(full, |half| Ok(LinearWeights::Half(half)))?,
+                    false => full()?,
                 };
                 let bias = bias.map(|bias| bias.detach().contiguous()).transpose()?;
                 Op::Linear(Linear { weights, shape: [outputs, inputs], bias, relu: false })
@@ -242,9 +254,14 @@ impl Conv {
     fn fold(&mut self, tensors: [&Tensor; 4], eps: f64) -> Result<()> {
         let mut numbers = Vec::with_capacity(4);
         for tensor in tensors {
-            numbers.push(tensor.to_dtype(DType::F64)?.to_vec1::<f64>()?);
+            let values = tensor.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            if values.len() != self.bias.len() {
+                candle_core::bail!("a batch norm of {} channels stands behind {} filters", values.len(), self.bias.len());
+            }
+            numbers.push(values);
         }
-        let Weights::Given(_, factors) = &mut self.weights else { return Ok(()) };
+        let given = self.given.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some((_, factors)) = given else { candle_core::bail!("the weights are packed already") };
         for (filter, (factor, bias)) in factors.iter_mut().zip(&mut self.bias).enumerate() {
             let [weight, shift, mean, variance] = [0, 1, 2, 3].map(|index: usize| numbers[index][filter]);
             let scale = weight / (variance + eps).sqrt();

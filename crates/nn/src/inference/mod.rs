@@ -3,8 +3,6 @@
 mod engine;
 mod graph;
 
-use std::sync::{Mutex, PoisonError};
-
 use candle_core::{DType, Result, Tensor};
 
 use crate::Stack;
@@ -15,18 +13,18 @@ use graph::Graph;
 ///
 /// On the CPU, in f32: batch norms are folded into the convolutions before them, shortcuts and ReLU are computed as convolutions
 /// finish, maps have their channels side by side, and each convolution's algorithm is chosen at the first pass, when its weights
-/// are packed for it. Later passes over as many images of the same size allocate nothing but their result; another size
+/// are packed for it. Later passes over as many images of the same size allocate little but their result; another size
 /// only makes a new plan. On other devices and in other types the network's layers run as they are.
 ///
 /// Its answers differ from the network's by rounding: sums are taken in another order, and 3×3 filters may go by Winograd's way.
-/// One pass runs at a time; a second thread waits for it.
+/// Several threads can use it at the same time: each pass that runs beside another has its own plan and memory, the weights are shared.
 pub struct Inference {
     channels: usize,
     form: Form,
 }
 
 enum Form {
-    Fused(Box<Mutex<Engine>>),
+    Fused(Box<Engine>),
     Layers(Stack, Vec<String>),
 }
 
@@ -36,7 +34,8 @@ pub struct InferenceConfig {
     /// The layers whose outputs are wanted, named as for [`Stack::forward_taps`]; none: the last layer's.
     pub taps: Vec<String>,
     /// Whether the weights of convolutions and fully connected layers are kept in half precision where the form is fused: half the
-    /// memory, and half the way from it. Sums are taken in f32; each weight is off by up to 2⁻¹¹ of itself.
+    /// memory, and half the way from it. Sums are taken in f32. Each weight, as it is packed, is off by up to 2⁻¹¹ of itself, or 2⁻²⁵ if that
+    /// is more; a layer with a weight that is too large for half precision (65,504) keeps all of its weights as they are.
     pub half_weights: bool,
 }
 
@@ -47,16 +46,18 @@ impl Inference {
     /// When there is no layer of a wanted name.
     pub fn new(stack: Stack, config: &InferenceConfig) -> crate::Result<Self> {
         let channels = stack.channels();
-        let fused = crate::ops::has_kernels(stack.tensors().map(|(_, tensor, _)| tensor).filter(|tensor| tensor.dtype().is_float()));
+        let floats = |stack: &Stack| stack.tensors().any(|(_, tensor, _)| tensor.dtype().is_float());
+        let fused = floats(&stack)
+            && crate::ops::has_kernels(stack.tensors().map(|(_, tensor, _)| tensor).filter(|tensor| tensor.dtype().is_float()));
         let form = if fused {
-            Form::Fused(Box::new(Mutex::new(Engine::new(Graph::new(&stack, config)?, config.half_weights))))
+            Form::Fused(Box::new(Engine::new(Graph::new(&stack, config)?, config.half_weights)))
         } else {
             Form::Layers(stack, config.taps.clone())
         };
         Ok(Self { channels, form })
     }
 
-    /// The output for images (N, C, H, W).
+    /// The output for images (N, C, H, W); where taps are wanted, the last of them.
     ///
     /// # Errors
     /// When the images do not have the network's channels, or a size that a layer cannot take; the layer is named.
@@ -97,8 +98,7 @@ impl Inference {
                 if images.dtype() != DType::F32 || !images.device().is_cpu() {
                     candle_core::bail!("the network is in f32 on the CPU, the images are {:?} on {:?}", images.dtype(), images.device());
                 }
-                // A pass that panicked left nothing behind that the next one reads.
-                engine.lock().unwrap_or_else(PoisonError::into_inner).forward(images, size, observe)
+                engine.forward(images, size, observe)
             }
         }
     }

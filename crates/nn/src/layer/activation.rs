@@ -1,6 +1,6 @@
 //! Functions of each value alone, and softmax over classes.
 
-use candle_core::{D, Result};
+use candle_core::Result;
 use candle_nn::VarBuilder;
 
 use super::{Forward, Layer, Pure, Shaped, Step};
@@ -46,7 +46,7 @@ impl Layer for Tanh {
     }
 
     fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
-        Ok(Box::new(Pure(Step::Other, candle_core::Tensor::tanh)))
+        Ok(Box::new(Pure(Step::Other, ops::tanh)))
     }
 }
 
@@ -74,7 +74,6 @@ impl Layer for Softmax {
     }
 
     fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
-        // candle's fused `softmax_last_dim` has no gradient.
-        Ok(Box::new(Pure(Step::Other, |x: &_| candle_nn::ops::softmax(x, D::Minus1))))
+        Ok(Box::new(Pure(Step::Other, ops::softmax)))
     }
 }

@@ -43,7 +43,8 @@ pub fn times(layers: &Layers, network: &Inference, images: &Tensor, seconds: f64
         Ok(())
     })?;
     let rows = layers.table()?.rows;
-    let medians: Vec<(String, f64)> = laps.into_iter().map(|(name, laps)| (name, median(&laps))).collect();
+    // The first two passes plan and warm up.
+    let medians: Vec<(String, f64)> = laps.into_iter().map(|(name, laps)| (name, median(&laps[2.min(laps.len() - 1)..]))).collect();
     let total: f64 = medians.iter().map(|(_, median)| median).sum();
     let images = images.dim(0)? as f64;
     let of_layer = |(name, median_ms): (String, f64)| {
