@@ -89,7 +89,10 @@ fn a_run_can_be_moved_and_used() {
     let predicted = json(&["predict", "examples/images/ankle-boot.png", "--weights", &moved, "--json"]);
     assert_eq!(predicted["model"], "lenet5");
     let measured = json(&["eval", "--weights", &moved, "--data", SMALL, "--split", "val", "--batch", "20", "--json"]);
-    assert_eq!((&measured["accuracy"], &measured["loss"]), (&best["accuracy"], &best["loss"]));
+    assert_eq!(measured["accuracy"], best["accuracy"]);
+    // Folded and packed weights: other sums of the same numbers.
+    let loss = |document: &Value| document["loss"].as_f64().expect("a loss");
+    assert!((loss(&measured) - loss(best)).abs() < 1e-6);
 }
 
 #[test]
