@@ -321,6 +321,7 @@ fn adaptive_means_by_hand() -> Result<(), ShapeError> {
     output.copy(1, &y, &small, &mut result)?;
     assert_eq!(result, [3.0, 8.0]);
     assert!(Pool::adaptive_mean([input, Maps::blocked([2, 2, 1])?]).is_err());
+    assert!(Pool::adaptive_mean([Maps::blocked([1, 1 << 40, 1])?, output]).is_err());
     assert!(lanes() == 1 || Pool::adaptive_mean([plain, small]).is_err());
     Ok(())
 }

@@ -59,6 +59,8 @@ impl Pool {
     /// When the layouts have another number of channels, or do not have their channels side by side.
     pub fn adaptive_mean(layouts: [Maps; 2]) -> Result<Self, ShapeError> {
         let [[_, height, width], [_, rows, columns]] = layouts.map(|maps| maps.size());
+        moderate([rows, columns])?;
+        moderate([height, width])?;
         let window = |place: usize, input: usize, outputs: usize| {
             let inside = place * input / outputs..((place + 1) * input).div_ceil(outputs);
             Window { counted: inside.len(), inside }
@@ -75,6 +77,7 @@ impl Pool {
             return Err(ShapeError::Maps { given: layouts[0].size(), expected });
         }
         let output = shape.output();
+        moderate(output)?;
         let window = |place: usize, axis: usize| {
             let (inside, padded) = shape.span(place, axis);
             let counted = if count == CountPadding::Include { padded } else { inside.len() };
@@ -114,6 +117,14 @@ impl Pool {
             (0..n * groups).into_par_iter().for_each(one);
         }
         Ok(())
+    }
+}
+
+/// That no list of windows is long.
+fn moderate(sides: [usize; 2]) -> Result<(), ShapeError> {
+    match sides.iter().all(|&side| side <= super::MOST) {
+        true => Ok(()),
+        false => Err(ShapeError::TooLarge { shape: sides.to_vec() }),
     }
 }
 

@@ -25,6 +25,9 @@ const CHANNELS: usize = 128;
 /// Tiles that are transformed together: about what the second cache holds.
 const TILES: usize = 128;
 
+/// Tiles that are transformed by one task.
+const FEW_TILES: usize = 4;
+
 /// Floats of the longest vector.
 const MOST_LANES: usize = 16;
 
@@ -121,9 +124,12 @@ impl Winograd {
             let tiles = piece(index, run, total);
             let (patches, sums) = (Parts::new(patches), Parts::new(sums));
             let stage = Stage { plan: self, x, filters, epilogue, y: &y, first: tiles.start, run, patches: &patches, sums: &sums };
-            each(tiles.len(), spread, |tile| stage.tiles(tile..tile + 1, tiles.len(), Step::Input));
-            each(self.places() * self.blocks.len(), spread, |task| stage.tiles(task..task + 1, tiles.len(), Step::Product));
-            each(tiles.len(), spread, |tile| stage.tiles(tile..tile + 1, tiles.len(), Step::Output));
+            let all = |count: usize, some: usize, step: Step| {
+                each(count.div_ceil(some), spread, |task| stage.tiles(piece(task, some, count), tiles.len(), step));
+            };
+            all(tiles.len(), FEW_TILES, Step::Input);
+            all(self.places() * self.blocks.len(), 1, Step::Product);
+            all(tiles.len(), FEW_TILES, Step::Output);
         };
         if apart {
             for_each_task(runs, lanes, lane, |index, lane| whole(index, lane, false));

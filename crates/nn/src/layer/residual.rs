@@ -27,6 +27,11 @@ impl Layer for Residual {
     }
 
     fn output(&self, input: &Volume) -> Shaped {
+        // The names of weights are those of the layers: two layers of one name would share them.
+        let in_body = |name: &str| self.body.iter().any(|(other, _)| other == name);
+        if let Some((name, _)) = self.shortcut.iter().find(|(name, _)| in_body(name)) {
+            return Err(format!("body and shortcut both have a layer named `{name}`"));
+        }
         let body = self.body.output(input).map_err(|error| error.to_string())?;
         let shortcut = self.shortcut.output(input).map_err(|error| error.to_string())?;
         if body != shortcut {
@@ -67,5 +72,18 @@ impl Forward for Block {
 
     fn step(&self) -> Step<'_> {
         Step::Residual { body: &self.body, shortcut: &self.shortcut }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::conv;
+
+    #[test]
+    fn body_and_shortcut_do_not_share_names() {
+        let block = Residual { body: Sequence::new().then("conv", conv(3, 1)), shortcut: Sequence::new().then("conv", conv(3, 1)) };
+        let reason = block.output(&Volume::maps([3, 4, 4])).unwrap_err();
+        assert_eq!(reason, "body and shortcut both have a layer named `conv`");
     }
 }
