@@ -43,6 +43,7 @@ pub mod lrn;
 mod parallel;
 mod peak;
 pub mod pool;
+mod precision;
 pub mod reference;
 pub mod resize;
 pub mod roi_align;

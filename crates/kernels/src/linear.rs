@@ -4,12 +4,12 @@
 use std::ops::Range;
 
 use half::f16;
-use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
 use crate::error::{ShapeError, expect, expect_positive, volume};
 use crate::gemm::{Into, Matrix, product};
 use crate::parallel::{Parts, Scratch, for_each_task, lane_len, piece, threads_for};
+use crate::precision::widen;
 use crate::simd;
 
 /// Images up to which the weights are read row by row as in a product of a matrix and a vector, and up to which they are where
@@ -45,7 +45,7 @@ impl Weight for f32 {
 impl Weight for f16 {
     fn widened<'a>(weights: &'a [Self], buffer: &'a mut [f32]) -> &'a [f32] {
         let buffer = &mut buffer[..weights.len()];
-        weights.convert_to_f32_slice(buffer);
+        widen(weights, buffer);
         buffer
     }
 }

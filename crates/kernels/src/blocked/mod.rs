@@ -15,7 +15,6 @@ use std::ops::Range;
 
 use direct::Direct;
 use half::f16;
-use half::slice::HalfFloatSliceExt;
 pub use maps::Maps;
 pub use pool::Pool;
 use transpose::{Rows, transpose};
@@ -25,6 +24,7 @@ use winograd::Winograd;
 use crate::conv::Conv2dShape;
 use crate::error::{ShapeError, expect, volume};
 use crate::parallel::Scratch;
+use crate::precision::widen;
 
 /// Most channels, filters, taps of a filter, and columns: lists are as long.
 const MOST: usize = 1 << 20;
@@ -91,7 +91,7 @@ impl<'p> Packed<'p> {
             Self::Full(weights) => &weights[range],
             Self::Half(weights) => {
                 let buffer = &mut buffer[..range.len()];
-                weights[range].convert_to_f32_slice(buffer);
+                widen(&weights[range], buffer);
                 buffer
             }
         }
