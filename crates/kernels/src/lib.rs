@@ -20,10 +20,10 @@
 //! What holds for all of them:
 //! - Every length is checked: a wrong one is a [`ShapeError`], never a panic. No images (n = 0) are allowed.
 //! - Outputs are replaced, never added to, and need not be cleared before.
-//! - Threads are those of rayon's pool (`RAYON_NUM_THREADS`). Work is cut by shapes alone and sums are added in a fixed order: the
-//!   result is the same bit for bit from run to run and for any number of threads.
+//! - Threads are those of rayon's pool (`RAYON_NUM_THREADS`). Whatever way the work is cut, each number is a sum in an order
+//!   that depends on shapes alone: the result is the same bit for bit from run to run and for any number of threads.
 //! - Vectors are chosen when the program runs (AVX-512, AVX2 and FMA, NEON), with a portable path beside; `CIRIO_VECTORS=avx2` or `none`
-//!   in the environment asks for less, to test and to compare.
+//!   in the environment asks for less, to test and to compare (the crate gemm, which does some products, chooses for itself).
 //! - Every kernel is tested against the plain loops in [`mod@reference`], every gradient against finite differences.
 #![deny(unsafe_op_in_unsafe_fn)]
 // Innermost loops over registers are loops over numbers: an iterator's closure may not know this machine's vectors.

@@ -1,7 +1,7 @@
 //! Scratch memory, and loops over tasks on rayon's threads.
 //!
-//! Work is cut into tasks by shapes alone, and no two tasks add to the same number: so a result does not depend on how
-//! many threads there are, nor on which of them took which task.
+//! No two tasks add to the same number, and where sums are cut into parts, shapes alone say where: so a result does not depend
+//! on how many threads there are, nor on which of them took which task.
 #![allow(unsafe_code)] // `Parts`: one output is written by many threads
 
 use std::cell::Cell;

@@ -43,7 +43,7 @@ impl Weights {
         if length < 8 {
             return Err(failed(format!("a safetensors file has at least 8 bytes, this one has {length}")));
         }
-        // SAFETY: the map is read-only and private to this process. Like every reader of mapped files it relies on no other
+        // SAFETY: the map is only read. Like every reader of mapped files it relies on no other
         // program cutting the file short meanwhile; our own writers replace files by renaming and never change one in place.
         #[allow(unsafe_code)]
         let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| failed(error.to_string()))?;

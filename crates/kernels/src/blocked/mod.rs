@@ -154,7 +154,7 @@ impl<'a> Weights<'a> {
             }
         }
         if let Some(factors) = self.factors {
-            let first = group * (of_group / of_filter.max(1)) + filters.start;
+            let first = group * (self.size[1] / self.size[0]) + filters.start;
             for row in to.chunks_exact_mut(lanes).take(area) {
                 row.iter_mut().zip(&factors[first..first + filters.len()]).for_each(|(weight, factor)| *weight *= factor);
             }
@@ -172,7 +172,7 @@ fn size(shape: &Conv2dShape) -> [usize; 5] {
 pub enum Method {
     /// Vectors of filters are summed over the taps.
     Direct,
-    /// Lavin & Gray's algorithm F(M×M, 3×3) with tiles of M = 2 or 4 pixels a side.
+    /// Lavin & Gray's algorithm F(M×M, 3×3) with tiles of M = 2 or 4 pixels a side. A NaN or an infinite pixel reaches all of its tile.
     Winograd(usize),
 }
 

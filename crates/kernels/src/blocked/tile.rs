@@ -22,7 +22,7 @@ pub(crate) const MOST_FILTERS: usize = 4 * 16;
 /// sums[p][f] += Σ over the taps k of rows[p][taps[k]] · w[k·step + f·gap ..], for P rows of values and F vectors.
 ///
 /// # Safety
-/// P is at most 8, F at most 4. `rows[p] + tap` is readable for each row and tap, and a vector at `w + k·step + f·gap` for each tap's index k and each f.
+/// `rows[p] + tap` is readable for each row and tap, and a vector at `w + k·step + f·gap` for each tap's index k and each f.
 #[inline(always)]
 pub(crate) unsafe fn accumulate<S: Simd, const P: usize, const F: usize>(
     simd: S,
@@ -32,6 +32,7 @@ pub(crate) unsafe fn accumulate<S: Simd, const P: usize, const F: usize>(
     [step, gap]: [usize; 2],
     mut sums: [[S::f32s; F]; P],
 ) -> [[S::f32s; F]; P] {
+    const { assert!(P <= 8 && F <= 4, "more than `add` writes down") };
     // Four taps a turn, so that counting them is a small part of the work.
     let (fours, rest) = taps.as_chunks::<4>();
     // SAFETY: as the caller promises.
