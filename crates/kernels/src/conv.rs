@@ -178,7 +178,7 @@ fn prefers_blocked(shape: &Conv2dShape) -> bool {
     let lanes = simd::lanes();
     let filled = |count: usize| count as f64 / count.next_multiple_of(lanes) as f64;
     let [_, columns] = shape.output();
-    let work = 2 * shape.taps() * shape.c_out / (shape.c_in + shape.c_out);
+    let work = shape.taps().saturating_mul(2).saturating_mul(shape.c_out) / shape.c_in.saturating_add(shape.c_out);
     let much = work >= WORK && shape.c_in >= FEW && shape.c_out >= FEW;
     much || (filled(columns) < 0.7 && filled(shape.c_out) > filled(columns))
 }

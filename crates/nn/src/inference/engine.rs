@@ -121,7 +121,9 @@ impl Engine {
         if let Some(index) = idle.iter().position(|(plan, _)| plan.size == size) {
             return Ok(idle.remove(index));
         }
-        let scratch = idle.pop().map_or_else(Scratch::new, |(_, scratch)| scratch);
+        // The oldest plan makes room when there are enough, and hands its working memory on.
+        let oldest = (idle.len() >= IDLE).then(|| idle.remove(0));
+        let scratch = oldest.map_or_else(Scratch::new, |(_, scratch)| scratch);
         Ok((on_this_thread(|| Planner::new(&self.graph, self.half, size).plan())?, scratch))
     }
 
