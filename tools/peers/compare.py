@@ -20,7 +20,7 @@ from settings import BATCHES, PEERS, REPOSITORY, folder_of, names, numbers
 CIRIO = REPOSITORY / "target/release/cirio"
 PROGRAMS = {"tract": PEERS / "tract/release/tract-peer", "candle": PEERS / "candle/release/candle-peer"}
 ALL = ["cirio", *PASSES, *PROGRAMS]
-NETWORKS = ["lenet5", "course_cifar", "vgg16_bn_cifar", "alexnet", "vgg16", "resnet50"]
+NETWORKS = ["lenet5", "cs231n_cifar", "vgg16_bn_cifar", "alexnet", "vgg16", "resnet50"]
 
 # How far a logit may be from the one computed in f64, as a part of the largest. f32 gives 2e-5 at most, weights in f16 alone
 # give 4e-4 and more.

@@ -42,22 +42,22 @@ class Vgg16BnCifar(nn.Module):
         return self.classifier(self.features(images).flatten(1))
 
 
-class CourseCifar(nn.Module):
+class Cs231nCifar(nn.Module):
     """The small network of Stanford's course CS231n."""
 
     def __init__(self):
         super().__init__()
         self.features = vgg_features([[10] * 2] * 3, norm=False)
-        self.fc = nn.Linear(160, 10)
+        self.classifier = nn.Linear(160, 10)
 
     def forward(self, images):
-        return self.fc(self.features(images).flatten(1))
+        return self.classifier(self.features(images).flatten(1))
 
 
 # Each with the channels, rows and columns of its pictures.
 NETWORKS = {
     "lenet5": (LeNet5, [1, 32, 32]),
-    "course_cifar": (CourseCifar, [3, 32, 32]),
+    "cs231n_cifar": (Cs231nCifar, [3, 32, 32]),
     "vgg16_bn_cifar": (Vgg16BnCifar, [3, 32, 32]),
     "alexnet": (models.alexnet, [3, 224, 224]),
     "vgg16": (models.vgg16, [3, 224, 224]),

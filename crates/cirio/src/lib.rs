@@ -15,11 +15,19 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod models;
 mod registry;
 
+#[cfg(feature = "alexnet")]
+pub use cirio_alexnet as alexnet;
 #[cfg(feature = "lenet")]
 pub use cirio_lenet as lenet;
 pub use cirio_nn as nn;
+#[cfg(feature = "resnet")]
+pub use cirio_resnet as resnet;
+#[cfg(feature = "vgg")]
+pub use cirio_vgg as vgg;
 pub use cirio_vision as vision;
 
-pub use registry::{Error, MODELS, Model, Result, Task, create, find};
+pub use models::MODELS;
+pub use registry::{Error, Model, Result, Task, create, find};

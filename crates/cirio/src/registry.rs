@@ -1,9 +1,11 @@
-//! The models by name. A new model is a line in [`MODELS`].
+//! Models by name.
 
 use candle_nn::VarBuilder;
 use cirio_nn::loss::Loss;
 use cirio_nn::{Layers, Stack};
 use cirio_vision::Preprocess;
+
+use crate::MODELS;
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -60,8 +62,8 @@ pub struct Model {
     pub loss: Loss,
     /// A learning rate for SGD with momentum at batch 128 that has worked for it.
     pub learning_rate: f64,
-    layers: fn(classes: usize) -> Layers,
-    preprocess: fn() -> Preprocess,
+    pub(crate) layers: fn(classes: usize) -> Layers,
+    pub(crate) preprocess: fn() -> Preprocess,
 }
 
 impl Model {
@@ -73,48 +75,6 @@ impl Model {
     /// The way from a picture to its input, where a file of weights does not say otherwise.
     pub fn preprocess(&self) -> Preprocess {
         (self.preprocess)()
-    }
-}
-
-/// Every model of this build.
-pub const MODELS: &[Model] = &[
-    #[cfg(feature = "lenet")]
-    Model {
-        name: "lenet5",
-        task: Task::Classify,
-        about: "LeNet-5 as it is written today: ReLU, max pooling, a linear output",
-        paper: "LeCun, Bottou, Bengio & Haffner 1998",
-        classes: 10,
-        loss: Loss::CrossEntropy { label_smoothing: 0.0 },
-        learning_rate: 0.05,
-        layers: |classes| cirio_lenet::LeNet5 { classes, ..cirio_lenet::LeNet5::modern() }.layers(),
-        preprocess: lenet_input,
-    },
-    #[cfg(feature = "lenet")]
-    Model {
-        name: "lenet5_paper",
-        task: Task::Classify,
-        about: "LeNet-5 as in the paper: partial C3, trainable subsampling, RBF output",
-        paper: "LeCun, Bottou, Bengio & Haffner 1998",
-        classes: 10,
-        loss: Loss::MaximumPosterior { rubbish: 0.1 },
-        learning_rate: 0.002,
-        layers: |classes| cirio_lenet::LeNet5 { classes, ..cirio_lenet::LeNet5::paper() }.layers(),
-        preprocess: lenet_input,
-    },
-];
-
-/// Grey pictures of 28×28 in the middle of 32×32, background -0.1 and foreground 1.175 (LeCun et al. 1998, section II.B).
-#[cfg(feature = "lenet")]
-fn lenet_input() -> Preprocess {
-    Preprocess {
-        channels: 1,
-        resize: cirio_vision::Resize::Exact { height: 28, width: 28 },
-        crop: None,
-        pad: 2,
-        fill: 0,
-        mean: vec![0.1 / 1.275],
-        std: vec![1.0 / 1.275],
     }
 }
 

@@ -15,7 +15,7 @@ fn quick<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn a_forward_pass_and_a_training_step_are_timed() {
     for train in [&[][..], &["--train"]] {
-        let document = json(&[&quick(&["--model", "course_cifar", "--batch", "4", "--threads", "1", "--json"])[..], train].concat());
+        let document = json(&[&quick(&["--model", "cs231n_cifar", "--batch", "4", "--threads", "1", "--json"])[..], train].concat());
         assert_eq!((&document["batch"], &document["threads"], &document["train"]), (&4.into(), &1.into(), &(!train.is_empty()).into()));
         for number in ["median_ms", "best_ms", "gflops", "peak_gflops", "peak_share"] {
             assert!(document[number].as_f64().expect("a number") > 0.0, "{number}");
@@ -23,22 +23,22 @@ fn a_forward_pass_and_a_training_step_are_timed() {
         assert!(document["runs"].as_u64() >= Some(3));
         assert!(document.get("layers").is_none());
     }
-    let text = stdout(&quick(&["--model", "course_cifar"]));
+    let text = stdout(&quick(&["--model", "cs231n_cifar"]));
     assert!(text.contains("median") && text.contains("% of the processor's"), "{text}");
 }
 
 #[test]
 fn layers_stand_in_order_with_shares_that_add_up() {
-    let document = json(&quick(&["--model", "course_cifar", "--layers", "--json"]));
+    let document = json(&quick(&["--model", "cs231n_cifar", "--layers", "--json"]));
     let layers = document["layers"].as_array().expect("layers");
     let names: Vec<&str> = layers.iter().filter_map(|layer| layer["name"].as_str()).collect();
     assert_eq!(names[..3], ["features.0", "features.2", "features.4"], "ReLU is part of the convolution before it");
-    assert_eq!(names[names.len() - 2..], ["flatten", "fc"]);
+    assert_eq!(names[names.len() - 2..], ["flatten", "classifier"]);
     assert_eq!((&layers[2]["kind"], &layers[2]["output"]), (&"max pool 2×2".into(), &serde_json::json!([10, 16, 16])));
     let shares: f64 = layers.iter().filter_map(|layer| layer["share"].as_f64()).sum();
     assert!((shares - 1.0).abs() < 1e-9, "{shares}");
     assert!(layers[0]["gflops"].as_f64() > Some(0.0) && layers[2]["gflops"].as_f64() == Some(0.0));
-    let text = stdout(&quick(&["--model", "course_cifar", "--layers"]));
+    let text = stdout(&quick(&["--model", "cs231n_cifar", "--layers"]));
     assert!(text.contains("conv 3×3, padding 1") && text.contains("10×32×32"), "{text}");
 }
 
@@ -62,12 +62,12 @@ fn what_does_not_fit_is_one_clear_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("pictures.safetensors").display().to_string();
     write_floats(Path::new(&path), "pictures", &[1, 3, 32, 32], |_| 0.0);
-    fails(&["bench", "--model", "vgg99"], 1, &["no network `vgg99`", "lenet5", "resnet50"]);
-    fails(&["bench", "--model", "course_cifar", "--input", &path], 1, &["images"]);
-    fails(&["bench", "--model", "course_cifar", "--weights", &path], 1, &["missing: fc.bias", "unused: pictures"]);
-    fails(&["bench", "--model", "course_cifar", "--input", &path, "--batch", "2"], 2, &["--batch"]);
-    fails(&["bench", "--model", "course_cifar", "--layers", "--train"], 2, &["--train"]);
-    fails(&["bench", "--model", "course_cifar", "--seconds", "-1"], 2, &["seconds"]);
+    fails(&["bench", "--model", "vgg99"], 1, &["no model `vgg99`", "lenet5", "resnet50"]);
+    fails(&["bench", "--model", "cs231n_cifar", "--input", &path], 1, &["images"]);
+    fails(&["bench", "--model", "cs231n_cifar", "--weights", &path], 1, &["missing: classifier.bias", "unused: pictures"]);
+    fails(&["bench", "--model", "cs231n_cifar", "--input", &path, "--batch", "2"], 2, &["--batch"]);
+    fails(&["bench", "--model", "cs231n_cifar", "--layers", "--train"], 2, &["--train"]);
+    fails(&["bench", "--model", "cs231n_cifar", "--seconds", "-1"], 2, &["seconds"]);
 }
 
 /// A safetensors file with one tensor.

@@ -68,11 +68,10 @@ pub fn generator(seed: u64, name: &str) -> ChaCha8Rng {
 pub fn draw(init: candle_nn::Init, shape: &Shape, dtype: DType, device: &Device, rng: &mut ChaCha8Rng) -> Result<Tensor> {
     use candle_nn::Init as I;
     use candle_nn::init::NormalOrUniform;
-    let count = shape.elem_count();
-    let values: Vec<f64> = match init {
-        I::Const(value) => vec![value; count],
-        I::Uniform { lo, up } => (0..count).map(|_| lo + (up - lo) * rng.random::<f64>()).collect(),
-        I::Randn { mean, stdev } => (0..count).map(|_| mean + stdev * rng.sample::<f64, _>(StandardNormal)).collect(),
+    let tensor = match init {
+        I::Const(value) => full(shape, dtype, || value)?,
+        I::Uniform { lo, up } => full(shape, dtype, || lo + (up - lo) * rng.random::<f64>())?,
+        I::Randn { mean, stdev } => full(shape, dtype, || mean + stdev * rng.sample::<f64, _>(StandardNormal))?,
         I::Kaiming { dist, fan, non_linearity } => {
             let deviation = non_linearity.gain() / (fan.for_shape(shape).max(1) as f64).sqrt();
             let resolved = match dist {
@@ -85,8 +84,17 @@ pub fn draw(init: candle_nn::Init, shape: &Shape, dtype: DType, device: &Device,
             return draw(resolved, shape, dtype, device, rng);
         }
     };
-    // Converted on the host: Metal has no f64.
-    Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
+    tensor.to_device(device)
+}
+
+/// A tensor of drawn values on the CPU: Metal has no f64. Those of f32 are rounded one by one, since a large layer's in f64 would
+/// take thrice the memory.
+fn full(shape: &Shape, dtype: DType, mut value: impl FnMut() -> f64) -> Result<Tensor> {
+    let count = shape.elem_count();
+    match dtype {
+        DType::F32 => Tensor::from_vec((0..count).map(|_| value() as f32).collect::<Vec<_>>(), shape, &Device::Cpu),
+        _ => Tensor::from_vec((0..count).map(|_| value()).collect::<Vec<_>>(), shape, &Device::Cpu)?.to_dtype(dtype),
+    }
 }
 
 #[cfg(test)]

@@ -76,13 +76,21 @@ impl Sequence {
 pub struct Layers {
     input: [usize; 3],
     sequence: Sequence,
-    connections: bool,
+    counts: Counts,
+    notes: Vec<String>,
+}
+
+/// What a network's table counts beside parameters and multiply-adds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub neurons: bool,
+    pub connections: bool,
 }
 
 impl Layers {
     /// An empty list for images of `[C, H, W]`.
     pub fn new(input: [usize; 3]) -> Self {
-        Self { input, sequence: Sequence::default(), connections: false }
+        Self { input, sequence: Sequence::default(), counts: Counts::default(), notes: Vec::new() }
     }
 
     /// Adds a layer. Its name, with a dot behind, begins the names of its weights.
@@ -100,13 +108,32 @@ impl Layers {
 
     /// The same list, its table also counting connections as LeCun et al. (1998) do.
     #[must_use]
-    pub fn count_connections(self) -> Self {
-        Self { connections: true, ..self }
+    pub fn count_connections(mut self) -> Self {
+        self.counts.connections = true;
+        self
     }
 
-    /// Whether the table counts connections.
-    pub fn counts_connections(&self) -> bool {
-        self.connections
+    /// The same list, its table also counting neurons, the values of a layer's output, as Krizhevsky et al. (2012) do.
+    #[must_use]
+    pub fn count_neurons(mut self) -> Self {
+        self.counts.neurons = true;
+        self
+    }
+
+    /// The same list with a remark below its table.
+    #[must_use]
+    pub fn note(mut self, text: impl Into<String>) -> Self {
+        self.notes.push(text.into());
+        self
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The remarks below its table.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// `[C, H, W]` of the images that the list was made for.

@@ -33,6 +33,10 @@ pub struct Table {
     pub input: [usize; 3],
     /// A row a layer; the layers of a residual block stand before the row of its addition.
     pub rows: Vec<Row>,
+    /// Remarks of the model.
+    pub notes: Vec<String>,
+    /// Whether a column of neurons is printed.
+    neurons: bool,
 }
 
 impl Table {
@@ -40,10 +44,11 @@ impl Table {
         let mut rows = Vec::new();
         let input = Volume::maps(layers.input());
         walk(layers.sequence(), "", &input, Field::start(layers.input()), &mut rows)?;
-        if !layers.counts_connections() {
+        let counts = layers.counts();
+        if !counts.connections {
             rows.iter_mut().for_each(|row| row.connections = None);
         }
-        Ok(Self { input: layers.input(), rows })
+        Ok(Self { input: layers.input(), rows, notes: layers.notes().to_vec(), neurons: counts.neurons })
     }
 
     /// Trainable numbers in all.
@@ -138,25 +143,35 @@ impl fmt::Display for Table {
         let longest =
             |text: fn(&Row) -> &str, least: usize| self.rows.iter().map(|row| text(row).chars().count()).max().unwrap_or(0).max(least);
         let (name, kind) = (longest(|row| &row.name, 5), longest(|row| &row.kind, 5));
-        let mut line = |layer: &str, what: &str, numbers: [&str; 4], connections: Option<String>, note: &str| {
-            let [output, parameters, macs, seen] = numbers;
-            let connections = connections.map_or(String::new(), |count| format!("  {count:>11}"));
-            let text = format!("{layer:name$}  {what:kind$}  {output:>11}  {parameters:>11}  {macs:>14}{connections}  {seen:>4}{note}");
+        let optional = |shown: bool, text: String| if shown { format!("  {text:>11}") } else { String::new() };
+        let counting = self.connections();
+        let mut line = |layer: &str, what: &str, numbers: [String; 6], note: &str| {
+            let [output, neurons, parameters, macs, connections, seen] = numbers;
+            let (neurons, connections) = (optional(self.neurons, neurons), optional(counting.is_some(), connections));
+            let text =
+                format!("{layer:name$}  {what:kind$}  {output:>11}{neurons}  {parameters:>11}  {macs:>14}{connections}  {seen:>4}{note}");
             writeln!(f, "{}", text.trim_end())
         };
-        let counting = self.connections();
-        line("layer", "what", ["output", "parameters", "multiply-adds", "sees"], counting.map(|_| "connections".into()), "")?;
-        let input = Volume::maps(self.input).to_string();
-        line("", "input", [&input, "", "", ""], counting.map(|_| String::new()), "")?;
+        let none = String::new;
+        line("layer", "what", ["output", "neurons", "parameters", "multiply-adds", "connections", "sees"].map(String::from), "")?;
+        line("", "input", [Volume::maps(self.input).to_string(), none(), none(), none(), none(), none()], "")?;
         for row in &self.rows {
             let note = match row.unused {
-                [0, 0] => String::new(),
+                [0, 0] => none(),
                 [rows, columns] => format!("  (the stride leaves {rows} rows and {columns} columns unused)"),
             };
-            let numbers = [row.output.to_string(), thousands(row.parameters), thousands(row.macs), row.receptive_field.to_string()];
-            line(&row.name, &row.kind, numbers.each_ref().map(String::as_str), row.connections.map(thousands), &note)?;
+            let [neurons, parameters, macs] = [row.output.len() as u64, row.parameters, row.macs].map(thousands);
+            let connections = row.connections.map_or_else(none, thousands);
+            line(
+                &row.name,
+                &row.kind,
+                [row.output.to_string(), neurons, parameters, macs, connections, row.receptive_field.to_string()],
+                &note,
+            )?;
         }
-        line("total", "", ["", &thousands(self.parameters()), &thousands(self.macs()), ""], counting.map(thousands), "")
+        let [parameters, macs, connections] = [self.parameters(), self.macs(), counting.unwrap_or(0)].map(thousands);
+        line("total", "", [none(), none(), parameters, macs, connections, none()], "")?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "\n{note}"))
     }
 }
 

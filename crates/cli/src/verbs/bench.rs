@@ -1,7 +1,6 @@
 //! `cirio bench`: how long a network takes on this machine.
 
 mod layers;
-mod networks;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, ModuleT, Tensor};
+use cirio::Model;
 use cirio_nn::loss::Targets;
 use cirio_nn::{Inference, InferenceConfig, Layers, Stack, Store, Weights, files};
 use cirio_train::TrainConfig;
@@ -19,7 +19,6 @@ use crate::console::{print, print_json};
 use crate::network::Compute;
 use crate::parse;
 use layers::LayerTime;
-use networks::Network;
 
 /// Times a network's forward pass, or its training step, and says what share of the processor's peak it reaches.
 #[derive(clap::Args)]
@@ -84,16 +83,17 @@ impl Args {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")?;
         }
         let device = self.compute.device()?;
-        let network = networks::find(&self.model)?;
+        let model = cirio::find(&self.model)?;
+        let list = model.layers(model.classes);
         let images = match &self.input {
             Some(path) => Weights::open(path)?.tensor("images", &device)?.to_dtype(DType::F32)?,
-            None => images(&network.layers, self.batch, &device)?,
+            None => images(&list, self.batch, &device)?,
         };
-        let stack = self.build(&network.layers, &device)?;
-        let table = network.layers.table()?;
+        let stack = self.build(&list, &device)?;
+        let table = list.table()?;
         let mut layers = Vec::new();
         let times = match self.train {
-            true => train(&network, &stack, &images, self.seconds)?,
+            true => train(model, &stack, &images, self.seconds)?,
             false => {
                 let config = InferenceConfig { half_weights: self.half_weights, ..InferenceConfig::default() };
                 let inference = Inference::new(stack, &config)?;
@@ -102,7 +102,7 @@ impl Args {
                     save(path, pass()?)?;
                 }
                 if self.layers {
-                    layers = layers::times(&network.layers, &inference, &images, self.seconds)?;
+                    layers = layers::times(&list, &inference, &images, self.seconds)?;
                 }
                 timed(self.seconds, || Ok(pass()?.device().synchronize()?))?
             }
@@ -114,7 +114,7 @@ impl Args {
         let median_ms = median(&times);
         let gflops = operations as f64 / median_ms / 1e6;
         let document = Document {
-            model: network.name,
+            model: model.name,
             batch,
             threads: rayon::current_num_threads(),
             train: self.train,
@@ -149,15 +149,15 @@ impl Args {
 }
 
 /// Milliseconds of each training step on `images` (N, C, H, W).
-fn train(network: &Network, stack: &Stack, images: &Tensor, seconds: f64) -> Result<Vec<f64>> {
-    let (batch, classes) = (images.dim(0)? as u32, network.layers.output()?.channels() as u32);
+fn train(model: &Model, stack: &Stack, images: &Tensor, seconds: f64) -> Result<Vec<f64>> {
+    let (batch, classes) = (images.dim(0)? as u32, model.classes as u32);
     let labels: Vec<u32> = (0..batch).map(|image| image % classes).collect();
     let targets = Targets::Labels(Tensor::new(labels, images.device())?);
     let recipe = TrainConfig::default();
     let groups = param_groups(&stack.parameters(), &recipe.groups())?;
     let mut optimizer = Optimizer::new(recipe.optimizer, groups)?;
     timed(seconds, || {
-        let loss = network.loss.mean(&stack.forward_t(images, true)?, &targets)?;
+        let loss = model.loss.mean(&stack.forward_t(images, true)?, &targets)?;
         optimizer.step(&loss.backward()?, 1e-3)?;
         loss.to_scalar::<f32>()?;
         Ok(())

@@ -7,9 +7,9 @@ use candle_nn::{BatchNorm, BatchNormConfig, Conv2dConfig, Module, ModuleT, Seque
 pub fn build(name: &str, vb: VarBuilder) -> Result<Sequential> {
     match name {
         "lenet5" => lenet5(vb),
-        "course_cifar" => {
+        "cs231n_cifar" => {
             let features = vgg_features(&[&[10, 10], &[10, 10], &[10, 10]], false, vb.pp("features"))?;
-            Ok(features.add(linear(160, 10, vb.pp("fc"))?))
+            Ok(features.add(linear(160, 10, vb.pp("classifier"))?))
         }
         "vgg16_bn_cifar" => Ok(vgg_features(&VGG16, true, vb.pp("features"))?.add(linear(512, 10, vb.pp("classifier"))?)),
         "alexnet" => alexnet(vb),
