@@ -1,4 +1,5 @@
 //! The models of this build. A new model is a line in [`MODELS`].
+#![cfg_attr(not(any(feature = "alexnet", feature = "lenet", feature = "resnet", feature = "vgg")), allow(unused_imports))]
 
 use cirio_nn::Layers;
 use cirio_nn::loss::Loss;
@@ -6,7 +7,7 @@ use cirio_nn::loss::Loss;
 use cirio_resnet::ResNet;
 #[cfg(feature = "vgg")]
 use cirio_vgg::Vgg;
-use cirio_vision::{Preprocess, Resize};
+use cirio_vision::Preprocess;
 
 use crate::{Model, Task};
 
@@ -138,7 +139,7 @@ const fn lenet(name: &'static str, layers: fn(usize) -> Layers) -> Model {
 fn lenet_input() -> Preprocess {
     Preprocess {
         channels: 1,
-        resize: Resize::Exact { height: 28, width: 28 },
+        resize: cirio_vision::Resize::Exact { height: 28, width: 28 },
         crop: None,
         pad: 2,
         fill: 0,
@@ -152,7 +153,7 @@ fn lenet_input() -> Preprocess {
 fn cifar_input() -> Preprocess {
     Preprocess {
         channels: 3,
-        resize: Resize::Exact { height: 32, width: 32 },
+        resize: cirio_vision::Resize::Exact { height: 32, width: 32 },
         crop: None,
         pad: 0,
         fill: 0,

@@ -158,7 +158,7 @@ impl fmt::Display for Table {
         for row in &self.rows {
             let note = match row.unused {
                 [0, 0] => none(),
-                [rows, columns] => format!("  (the stride leaves {rows} rows and {columns} columns unused)"),
+                [rows, columns] => format!("  (the stride leaves {} and {} unused)", count(rows, "row"), count(columns, "column")),
             };
             let [neurons, parameters, macs] = [row.output.len() as u64, row.parameters, row.macs].map(thousands);
             let connections = row.connections.map_or_else(none, thousands);
@@ -173,6 +173,11 @@ impl fmt::Display for Table {
         line("total", "", [none(), none(), parameters, macs, connections, none()], "")?;
         self.notes.iter().try_for_each(|note| writeln!(f, "\n{note}"))
     }
+}
+
+/// `1 row`, `2 rows`.
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// 61706 as `61,706`.
