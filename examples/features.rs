@@ -27,7 +27,7 @@ fn main() -> Result<()> {
     let (asked, asked_labels) = pictures(&entry.preprocessing, &folder, Split::Val)?;
     let features = |pictures: &Tensor| -> Result<Tensor> { Ok(network.forward_taps(pictures)?.remove(0)) };
 
-    let right = |nearest: Vec<u32>| nearest.iter().zip(&asked_labels).filter(|&(&at, label)| known_labels[at as usize] == **label).count();
+    let right = |nearest: Vec<u32>| nearest.iter().zip(&asked_labels).filter(|&(&at, label)| known_labels[at as usize] == *label).count();
     let by_pixels = right(nearest(&asked, &known)?);
     let by_features = right(nearest(&features(&asked)?, &features(&known)?)?);
     println!("the nearest of {} digits has the right class for", known_labels.len());
