@@ -264,10 +264,10 @@ impl Bench {
         let (mut y, mut dx) = (x.clone(), x.clone());
         let [mut mean, mut variance, mut dweight, mut dbias] = [(); 4].map(|()| values(c));
         self.time(&format!("{name} forward"), 6 * x.len(), |_| {
-            plan.forward(n, &x, &weight, &bias, black_box(&mut y), [&mut mean, &mut variance])
+            plan.forward(n, &x, [&weight, &bias], black_box(&mut y), [&mut mean, &mut variance])
         })?;
         self.time(&format!("{name} backward"), 8 * x.len(), |_| {
-            plan.backward(n, &x, &dy, &weight, [&mean, &variance], [black_box(&mut dx), &mut dweight, &mut dbias])
+            plan.backward(n, &x, &dy, [&weight, &bias], [&mean, &variance], [black_box(&mut dx), &mut dweight, &mut dbias])
         })?;
         let plan = ScaleShift::new(c, pixels)?;
         self.time(&format!("{name} given"), 2 * x.len(), |scratch| plan.forward(n, &x, &weight, Some(&bias), black_box(&mut y), scratch))

@@ -270,7 +270,7 @@ impl CustomOp3 for Normalise {
     ) -> Result<(CpuStorage, Shape)> {
         let (x, weight, bias) = (slice(x, x_layout)?, slice(weight, weight_layout)?, slice(bias, bias_layout)?);
         let (mut mean, mut variance) = (vec![0.0; weight.len()], vec![0.0; weight.len()]);
-        let y = filled(Self::NAME, x_layout.shape(), |y, _| self.plan.forward(self.n, x, weight, bias, y, [&mut mean, &mut variance]))?;
+        let y = filled(Self::NAME, x_layout.shape(), |y, _| self.plan.forward(self.n, x, [weight, bias], y, [&mut mean, &mut variance]))?;
         self.statistics.get_or_init(|| [mean, variance]);
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
@@ -285,8 +285,8 @@ impl CustomOp3 for Normalise {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let Some([mean, variance]) = self.statistics.get() else { return Err(error(Self::NAME, "backward before forward")) };
         let (mut dweight, mut dbias) = (vec![0.0; mean.len()], vec![0.0; mean.len()]);
-        let dx = gradient(Self::NAME, x, [x, dy, weight], |[x, dy, weight], dx, _| {
-            self.plan.backward(self.n, x, dy, weight, [mean, variance], [dx, &mut dweight, &mut dbias])
+        let dx = gradient(Self::NAME, x, [x, dy, weight, bias], |[x, dy, weight, bias], dx, _| {
+            self.plan.backward(self.n, x, dy, [weight, bias], [mean, variance], [dx, &mut dweight, &mut dbias])
         })?;
         let of_channels = |of: &Tensor, values| of.track_op().then(|| Tensor::from_vec(values, of.shape(), &Device::Cpu)).transpose();
         Ok((x.track_op().then_some(dx), of_channels(weight, dweight)?, of_channels(bias, dbias)?))

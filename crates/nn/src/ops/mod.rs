@@ -32,6 +32,6 @@ pub use conv::{Conv2dConfig, conv2d, conv2d_relu};
 pub use dropout::dropout;
 pub use linear::{linear, linear_relu};
 pub use lrn::{LrnConfig, Squares, lrn};
-pub use norm::{batch_norm, batch_norm_train};
+pub use norm::{batch_norm, batch_norm_relu, batch_norm_train, batch_norm_train_relu};
 pub use pool::{Pool2dConfig, adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 pub use resize::{upsample_bilinear2d, upsample_nearest2d};

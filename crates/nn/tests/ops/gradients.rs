@@ -132,9 +132,11 @@ fn batch_norm_of_maps_and_of_vectors() -> Result<()> {
     for shape in [vec![2, 3, 3, 2], vec![5, 3]] {
         let inputs = [spread(3, &shape)?, spread(4, &[3])?, spread(5, &[3])?];
         check("batch norm in training", &inputs, |t| Ok(batch_norm_train(&t[0], &t[1], &t[2], 1e-3)?.0))?;
+        check("batch norm and ReLU in training", &inputs, |t| Ok(batch_norm_train_relu(&t[0], &t[1], &t[2], 1e-3)?.0))?;
         let [x, weight, bias] = inputs;
         let given = [x, weight, bias, spread(6, &[3])?, (spread(7, &[3])?.abs()? + 0.5)?];
         check("batch norm", &given, |t| batch_norm(&t[0], &t[1], &t[2], &t[3], &t[4], 1e-3))?;
+        check("batch norm and ReLU", &given, |t| batch_norm_relu(&t[0], &t[1], &t[2], &t[3], &t[4], 1e-3))?;
     }
     Ok(())
 }

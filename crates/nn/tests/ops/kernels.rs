@@ -166,6 +166,23 @@ proptest! {
     }
 }
 
+/// One operation gives the bits of two, gradients too.
+#[test]
+fn batch_norm_with_relu_is_both() -> Result<()> {
+    let run = |op: &dyn Fn(&[Tensor]) -> Result<Tensor>| -> Result<Vec<Vec<f64>>> {
+        let inputs = [spread(1, &[3, 4, 5, 6])?, spread(2, &[4])?, spread(3, &[4])?, spread(4, &[4])?, (spread(5, &[4])?.abs()? + 0.1)?];
+        let vars = inputs.iter().map(|x| Var::from_tensor(&x.to_dtype(DType::F32)?)).collect::<Result<Vec<_>>>()?;
+        let y = op(&vars.iter().map(|var| var.as_tensor().clone()).collect::<Vec<_>>())?;
+        let gradients = (&y * spread(9, y.dims())?.to_dtype(DType::F32)?)?.backward()?;
+        [Some(&y)].into_iter().chain(vars.iter().map(|var| gradients.get(var))).flatten().map(crate::values).collect()
+    };
+    let fused = run(&|t| Ok(batch_norm_train_relu(&t[0], &t[1], &t[2], 0.1)?.0))?;
+    assert_eq!(fused, run(&|t| relu(&batch_norm_train(&t[0], &t[1], &t[2], 0.1)?.0))?);
+    let fused = run(&|t| batch_norm_relu(&t[0], &t[1], &t[2], &t[3], &t[4], 0.1))?;
+    assert_eq!(fused, run(&|t| relu(&batch_norm(&t[0], &t[1], &t[2], &t[3], &t[4], 0.1)?))?);
+    Ok(())
+}
+
 /// Large enough for several threads.
 #[test]
 fn conv_on_many_threads() -> Result<()> {
