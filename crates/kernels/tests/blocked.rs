@@ -124,6 +124,23 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn each_channel_by_itself(
+        case in cases(prop::sample::select(vec![[3, 3], [5, 5], [1, 4], [2, 3]]), prop::array::uniform2(1usize..4)),
+        dilation in prop::array::uniform2(1usize..3),
+    ) {
+        let channels = case.shape.c_in;
+        let shape = Conv2dShape { c_out: channels, groups: channels, dilation, ..case.shape };
+        prop_assume!(shape.check().is_ok());
+        let case = Case { shape, planar: false, ..case };
+        let y = case.run(Method::Depthwise, &mut Scratch::new())?.expect("nothing stands against it");
+        assert_close("y", &y, &case.exact(), case.taps());
+    }
+}
+
 fn square(c_in: usize, c_out: usize, side: usize, kernel: usize) -> Conv2dShape {
     let padding = [kernel / 2; 2];
     Conv2dShape { c_in, c_out, h: side, w: side, kernel: [kernel; 2], stride: [1; 2], padding, dilation: [1; 2], groups: 1 }
@@ -141,8 +158,9 @@ fn lanes() -> usize {
 /// ReLU in the epilogue and after the transform keeps NaN, as everywhere else.
 #[test]
 fn relu_keeps_nan() -> Result<(), ShapeError> {
-    for method in [Method::Direct, Method::Winograd(2), Method::Winograd(4)] {
-        let case = Case { parts: [false, true, false], ..plain(square(20, 20, 6, 3), 1) };
+    for method in [Method::Direct, Method::Winograd(2), Method::Winograd(4), Method::Depthwise] {
+        let groups = if method == Method::Depthwise { 20 } else { 1 };
+        let case = Case { parts: [false, true, false], ..plain(Conv2dShape { groups, ..square(20, 20, 6, 3) }, 1) };
         let layouts = case.layouts()?;
         let conv = Conv2d::new(case.shape, layouts, method)?.expect("it applies");
         let (mut weights, bias) = (unwritten(conv.packed()), vec![0.0; conv.packed_bias()]);
@@ -165,6 +183,7 @@ fn groups_of_whole_vectors_and_only_they() -> Result<(), ShapeError> {
     let y = case.run(Method::Direct, &mut Scratch::new())?.expect("whole vectors");
     assert_close("y", &y, &case.exact(), case.taps());
     assert_eq!(case.run(Method::Winograd(2), &mut Scratch::new())?, None);
+    assert_eq!(case.run(Method::Depthwise, &mut Scratch::new())?, None, "a filter sees several channels");
     if wide > 1 {
         assert_eq!(plain(Conv2dShape { groups: 2, ..square(2, 2 * wide, 5, 3) }, 1).run(Method::Direct, &mut Scratch::new())?, None);
     }
@@ -224,8 +243,9 @@ fn weights_in_half_precision() -> Result<(), ShapeError> {
 
 #[test]
 fn the_same_bits_on_any_number_of_threads() {
-    for (shape, n) in [(square(20, 70, 60, 3), 2), (square(64, 200, 14, 3), 1), (square(64, 200, 14, 1), 1)] {
-        for method in [Method::Direct, Method::Winograd(2), Method::Winograd(4)] {
+    let depthwise = Conv2dShape { groups: 70, ..square(70, 70, 60, 5) };
+    for (shape, n) in [(square(20, 70, 60, 3), 2), (square(64, 200, 14, 3), 1), (square(64, 200, 14, 1), 1), (depthwise, 2)] {
+        for method in [Method::Direct, Method::Winograd(2), Method::Winograd(4), Method::Depthwise] {
             same_on_any_threads(|| plain(shape, n).run(method, &mut Scratch::new()).ok().flatten().unwrap_or_default());
         }
     }

@@ -3,6 +3,7 @@
 //! Weights are packed once, and a convolution may do with its result what follows it (add a shortcut, ReLU) while it is in
 //! registers. Maps carry a margin of zeros, so that no convolution has to look where its input ends.
 
+mod depthwise;
 mod direct;
 mod maps;
 mod pool;
@@ -13,6 +14,7 @@ mod winograd;
 
 use std::ops::Range;
 
+use depthwise::Depthwise;
 use direct::Direct;
 use half::f16;
 pub use maps::Maps;
@@ -138,6 +140,12 @@ impl<'a> Weights<'a> {
         Self { factors: Some(factors), ..self }
     }
 
+    /// Filters that see a channel each, all of them as one group's filters of a single channel.
+    fn of_one_channel(&self) -> Self {
+        let [_, filters, _, rows, columns] = self.size;
+        Self { strides: [0, rows * columns, 0], size: [1, filters, 1, rows, columns], ..*self }
+    }
+
     /// The weights of some filters of a group, at most a vector of them, for one channel: (places of the kernel, lanes). Lanes without
     /// a filter are 0.
     fn lay_out(&self, group: usize, filters: Range<usize>, channel: usize, area: usize, lanes: usize, to: &mut [f32]) {
@@ -174,6 +182,8 @@ pub enum Method {
     Direct,
     /// Lavin & Gray's algorithm F(M×M, 3×3) with tiles of M = 2 or 4 pixels a side. A NaN or an infinite pixel reaches all of its tile.
     Winograd(usize),
+    /// Vectors of channels, each channel by itself.
+    Depthwise,
 }
 
 /// A convolution between maps in given layouts.
@@ -190,14 +200,15 @@ pub struct Conv2d {
 enum Algorithm {
     Direct(Direct),
     Winograd(Winograd),
+    Depthwise(Depthwise),
 }
 
 impl Conv2d {
     /// The plan for a shape, maps in these layouts, and a method. `added` is the layout of maps that may be added.
     ///
     /// None where the method cannot do it: the input's margin is less than the padding, groups cut through channels that lie
-    /// side by side, the channels of the output or of what is added do not lie side by side, the shape is larger than lists should be long; and for Winograd's way a kernel other than 3×3, a stride, a dilation, groups,
-    /// or channels of the input that do not lie side by side.
+    /// side by side, the channels of the output or of what is added do not lie side by side, the shape is larger than lists should be long; for Winograd's way a kernel other than 3×3, a stride, a dilation, groups,
+    /// or channels of the input that do not lie side by side; and for channels by themselves such channels, or a filter that sees several.
     ///
     /// # Errors
     /// When the shape cannot be, or the maps have other sizes than it.
@@ -216,6 +227,7 @@ impl Conv2d {
         let algorithm = match method {
             Method::Direct => Direct::new(shape, input, output, added).map(Algorithm::Direct),
             Method::Winograd(side) => Winograd::new(shape, side, input, output).map(Algorithm::Winograd),
+            Method::Depthwise => Depthwise::new(shape, input, output).map(Algorithm::Depthwise),
         };
         Ok(algorithm.map(|algorithm| Self { shape, input, output, added, algorithm }))
     }
@@ -235,6 +247,7 @@ impl Conv2d {
         match &self.algorithm {
             Algorithm::Direct(direct) => direct.packed(),
             Algorithm::Winograd(winograd) => winograd.packed(),
+            Algorithm::Depthwise(depthwise) => depthwise.packed(),
         }
     }
 
@@ -260,6 +273,7 @@ impl Conv2d {
         match &self.algorithm {
             Algorithm::Direct(direct) => direct.pack(weights, packed),
             Algorithm::Winograd(winograd) => winograd.pack(weights, packed),
+            Algorithm::Depthwise(depthwise) => depthwise.pack(weights, packed),
         }
         Ok(())
     }
@@ -293,6 +307,7 @@ impl Conv2d {
         match &self.algorithm {
             Algorithm::Direct(direct) => direct.forward(n, x, filters, epilogue, y),
             Algorithm::Winograd(winograd) => winograd.forward(n, x, filters, epilogue, y, scratch),
+            Algorithm::Depthwise(depthwise) => depthwise.forward(n, x, filters, epilogue, y),
         }
         Ok(())
     }
@@ -300,6 +315,9 @@ impl Conv2d {
 
 /// The method of the least cost.
 fn best(shape: &Conv2dShape, cost: impl Fn(Method) -> f64) -> Method {
+    if shape.groups > 1 && Depthwise::applies(shape) {
+        return Method::Depthwise;
+    }
     if !Winograd::applies(shape) || shape.c_in < crate::simd::lanes() {
         return Method::Direct;
     }
@@ -311,7 +329,7 @@ fn best(shape: &Conv2dShape, cost: impl Fn(Method) -> f64) -> Method {
 fn packing(shape: &Conv2dShape, method: Method) -> f64 {
     const VALUES: f64 = 2e9;
     let places = match method {
-        Method::Direct => shape.kernel[0] * shape.kernel[1],
+        Method::Direct | Method::Depthwise => shape.kernel[0] * shape.kernel[1],
         Method::Winograd(side) => (side + 2) * (side + 2),
     };
     (places * shape.c_in * shape.c_out) as f64 / VALUES
@@ -325,7 +343,7 @@ fn seconds(shape: &Conv2dShape, n: usize, method: Method) -> f64 {
     let [rows, columns] = shape.output();
     let (c_in, c_out) = (shape.c_in as f64, shape.c_out as f64);
     match method {
-        Method::Direct => {
+        Method::Direct | Method::Depthwise => {
             let taps = (shape.kernel[0] * shape.kernel[1]) as f64;
             2.0 * taps * c_in * c_out * n as f64 * (rows * columns) as f64 / OPERATIONS + 4.0 * taps * c_in * c_out / MEMORY
         }

@@ -49,18 +49,6 @@ pub(super) fn unary(plan: impl Unary, n: usize, x: &Tensor, output: impl Into<Sh
     x.contiguous()?.apply_op1(Op { plan, n, output: output.into(), then: Then::Nothing })
 }
 
-/// Applies a kernel to (N, …), weights and a bias; `output` is the shape of what it gives.
-pub(super) fn weighted(
-    plan: impl Weighted,
-    n: usize,
-    x: &Tensor,
-    w: &Tensor,
-    b: Option<&Tensor>,
-    output: impl Into<Shape>,
-) -> Result<Tensor> {
-    weighted_then(plan, n, x, w, b, output, Then::Nothing)
-}
-
 /// What is done with the result of a kernel while it is near.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
@@ -69,8 +57,8 @@ pub(super) enum Then {
     Relu,
 }
 
-/// As [`weighted`], with something done to its result.
-pub(super) fn weighted_then(
+/// Applies a kernel to (N, …), weights and a bias; `output` is the shape of what it gives, to which something may be done.
+pub(super) fn weighted(
     plan: impl Weighted,
     n: usize,
     x: &Tensor,

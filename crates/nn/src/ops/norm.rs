@@ -50,7 +50,7 @@ fn by_given(x: &Tensor, [weight, bias, running_mean, running_var]: [&Tensor; 4],
     match backend(x) {
         Backend::Kernels => {
             let plan = ScaleShift::new(channels, pixels(x)).map_err(|reason| error(NAME, reason))?;
-            kernels::weighted_then(plan, x.dim(0)?, x, &scale, Some(&shift), x.shape(), then)
+            kernels::weighted(plan, x.dim(0)?, x, &scale, Some(&shift), x.shape(), then)
         }
         Backend::Portable => {
             let of_channels = per_channel(x);
