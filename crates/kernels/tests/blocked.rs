@@ -177,6 +177,22 @@ fn relu_keeps_nan() -> Result<(), ShapeError> {
 }
 
 #[test]
+fn groups_that_cut_vectors_are_merged() -> Result<(), ShapeError> {
+    for (groups, channels, filters) in [(2, 5, 3), (8, 4, 4), (6, 8, 16), (3, 20, 7), (4, 1, 2)] {
+        let case = plain(Conv2dShape { groups, stride: [2, 1], ..square(groups * channels, groups * filters, 7, 3) }, 2);
+        let shape = case.shape;
+        if Conv2d::best_method(&shape, 1) == Method::Merged {
+            let y = case.run(Method::Merged, &mut Scratch::new())?.expect("it was chosen");
+            assert_close("y", &y, &case.exact(), case.taps());
+        }
+    }
+    let few = plain(Conv2dShape { groups: 2, ..square(6, 10, 5, 3) }, 1);
+    assert!(lanes() == 1 || few.run(Method::Merged, &mut Scratch::new())?.is_some());
+    assert_eq!(plain(Conv2dShape { groups: 22, ..square(22, 44, 5, 3) }, 1).run(Method::Merged, &mut Scratch::new())?, None);
+    Ok(())
+}
+
+#[test]
 fn groups_of_whole_vectors_and_only_they() -> Result<(), ShapeError> {
     let wide = lanes();
     let case = plain(Conv2dShape { groups: 2, ..square(4 * wide, 6 * wide, 5, 3) }, 2);
@@ -221,12 +237,14 @@ fn errors_of_winograd() -> Result<(), ShapeError> {
 /// Weights that half precision holds exactly give the same in both.
 #[test]
 fn weights_in_half_precision() -> Result<(), ShapeError> {
-    for method in [Method::Direct, Method::Winograd(2)] {
-        let case = Case { parts: [false; 3], ..plain(square(150, 70, 12, 3), 2) };
+    let shape = square(150, 70, 12, 3);
+    let channels = Conv2dShape { c_in: 70, groups: 70, ..shape };
+    for (method, shape) in [(Method::Direct, shape), (Method::Winograd(2), shape), (Method::Depthwise, channels)] {
+        let case = Case { parts: [false; 3], ..plain(shape, 2) };
         let layouts = case.layouts()?;
         let conv = Conv2d::new(case.shape, layouts, method)?.expect("it applies");
         // Multiples of 4 are still multiples of 1 when they are transformed.
-        let w: Vec<f32> = (0..70 * 150 * 9).map(|index| (index * 7 % 11) as f32 * 4.0 - 20.0).collect();
+        let w: Vec<f32> = (0..case.values().w.len()).map(|index| (index * 7 % 11) as f32 * 4.0 - 20.0).collect();
         let (mut weights, bias) = (unwritten(conv.packed()), vec![0.0; conv.packed_bias()]);
         conv.pack(&Weights::new(&w, &case.shape)?, &mut weights)?;
         let half: Vec<f16> = weights.iter().map(|&weight| f16::from_f32(weight)).collect();
