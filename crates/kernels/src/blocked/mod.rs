@@ -249,7 +249,7 @@ impl Conv2d {
     ///
     /// None where the method cannot do it: the input's margin is less than the padding, groups cut through channels that lie
     /// side by side, the channels of the output or of what is added do not lie side by side, the shape is larger than lists should be long; for Winograd's way a kernel other than 3×3, a stride, a dilation, groups,
-    /// or channels of the input that do not lie side by side; for channels by themselves such channels, or a filter that sees several; and for merged groups more than [`MOST_MERGED`] to a vector.
+    /// or channels of the input that do not lie side by side; for channels by themselves such channels, or a filter that sees several; and for merged groups more than four to a vector.
     ///
     /// # Errors
     /// When the shape cannot be, or the maps have other sizes than it.

@@ -5,8 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor};
 use cirio_kernels::{
-    AvgPool2d, BatchNorm, Conv2d, Linear, Lrn, MaxPool2d, Resize2d, ScaleShift, Scratch, ShapeError, Tanh, log_softmax,
-    log_softmax_backward, relu, relu_backward, relu_in_place, sigmoid, sigmoid_backward, softmax, softmax_backward,
+    AvgPool2d, BatchNorm, Conv2d, ConvTranspose2d, Linear, Lrn, MaxPool2d, Region, Resize2d, RoiAlign, RoiPool, ScaleShift, Scratch,
+    ShapeError, Tanh, log_softmax, log_softmax_backward, relu, relu_backward, relu_in_place, sigmoid, sigmoid_backward, softmax,
+    softmax_backward,
 };
 
 use super::check::error;
@@ -281,6 +282,33 @@ impl CustomOp3 for Normalise {
     }
 }
 
+/// A plan with the regions that it is for.
+pub(super) struct OfRegions<P>(pub(super) P, pub(super) Vec<Region>);
+
+impl Unary for OfRegions<RoiAlign> {
+    const NAME: &'static str = "roi_align";
+
+    fn forward(&self, n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
+        self.0.forward(n, x, &self.1, y)
+    }
+
+    fn backward(&self, n: usize, [_, _, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+        self.0.backward(n, &self.1, dy, dx)
+    }
+}
+
+impl Unary for OfRegions<RoiPool> {
+    const NAME: &'static str = "roi_pool";
+
+    fn forward(&self, n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
+        self.0.forward(n, x, &self.1, y)
+    }
+
+    fn backward(&self, n: usize, [x, _, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+        self.0.backward(n, x, &self.1, dy, dx)
+    }
+}
+
 /// [`relu`] as a plan.
 pub(super) struct Relu;
 
@@ -427,5 +455,6 @@ macro_rules! weighted {
 }
 
 weighted!(Conv2d, "conv2d");
+weighted!(ConvTranspose2d, "conv_transpose2d");
 weighted!(Linear, "linear");
 weighted!(ScaleShift, "batch_norm");
