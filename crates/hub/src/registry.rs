@@ -47,6 +47,18 @@ pub enum Presence {
     Missing,
 }
 
+impl Presence {
+    /// The word for it: `here`, `cached`, `remote` or `missing`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Here => "here",
+            Self::Cached => "cached",
+            Self::Remote => "remote",
+            Self::Missing => "missing",
+        }
+    }
+}
+
 /// Weights that were found and checked, with what is known of them: from the manifest, or else from the file itself.
 #[derive(Clone, Debug)]
 pub struct Resolved {
