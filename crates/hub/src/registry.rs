@@ -7,8 +7,8 @@ use cirio_vision::Preprocess;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::folder::{self, MANIFEST};
 use crate::convert::to_safetensors;
+use crate::folder::{self, MANIFEST};
 use crate::near::near;
 use crate::{Address, Downloads, Entry, Error, Failure, Header, Manifest, Progress, Remote, Result, check_header, verify};
 
@@ -239,7 +239,9 @@ impl Registry {
             match self.downloads.fetch(source, progress).and_then(to_safetensors) {
                 Ok(path) => return resolve(entry, path),
                 // Another source would not help.
-                Err(error @ Error::Download { failure: Failure::NotBuiltIn | Failure::Offline | Failure::Disk(_), .. }) => return Err(error),
+                Err(error @ Error::Download { failure: Failure::NotBuiltIn | Failure::Offline | Failure::Disk(_), .. }) => {
+                    return Err(error);
+                }
                 Err(error) => reasons.push(error.to_string()),
             }
         }

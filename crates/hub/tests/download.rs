@@ -158,7 +158,7 @@ fn sizes_that_lie_are_found_out() {
     let (found, _) = fetched(|_, _| Answer::ok(&large()).header("Content-Length", "100000"));
     assert!(matches!(found, Err(Failure::Unsound(_))), "{found:?}");
     // The wrong range.
-    for range in ["bytes 69999-200066/200067", "bytes 70000-9/10", "bytes 70000-70001/*", "\u{7f}"] {
+    for range in ["bytes 69999-200066/200067", "bytes 70000-9/10", "bytes 70000-70001/*", ""] {
         let (found, _) = fetched(move |number, request| match number {
             0 => Answer::file(request, &large(), TAG).cut(70_000),
             _ => Answer::status(206).header("Content-Range", range),
@@ -239,7 +239,12 @@ fn redirects_are_followed_so_far() {
         _ => Answer::redirect(&format!("{address}/z?signed=yes#part")),
     });
     assert_eq!((found.unwrap(), there.asked()[0].path.as_str()), (large(), "/z?signed=yes"));
-    for (to, words) in [("/again", "more than 10 redirects"), ("http://example.com/x", "plain http"), ("file:///x", "neither https nor http")] {
+    for (to, words) in [
+        ("/again", "more than 10 redirects"),
+        ("http://example.com/x", "plain http"),
+        ("ftp://host/x", "neither https nor http"),
+        ("file:///x", "no host"),
+    ] {
         let (found, _) = fetched(move |_, _| Answer::redirect(to));
         let error = found.unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
@@ -400,7 +405,10 @@ fn entries_come_from_the_first_source_that_has_them() {
 
     let empty = tempfile::tempdir().unwrap();
     let error = self::registry(&empty, &[gone.clone(), source("z.safetensors")], &web.address).find(None, "mnist").unwrap_err().to_string();
-    assert!(error.starts_with("lenet5/mnist cannot be fetched: hf://me/gone/y.safetensors: ") && error.contains("z.safetensors: "), "{error}");
+    assert!(
+        error.starts_with("lenet5/mnist cannot be fetched: hf://me/gone/y.safetensors: ") && error.contains("z.safetensors: "),
+        "{error}"
+    );
     let offline = self::registry(&empty, &[gone], "").with_downloads(Downloads { offline: true, ..settings(&empty, "") });
     let error = offline.find(None, "mnist").unwrap_err().to_string();
     assert!(error.contains("it is not here, and downloads are off"), "{error}");

@@ -58,6 +58,7 @@ impl Part {
                 self.begin(None)?;
                 return Err(Failure::Broken { done: 0, reason: "the server no longer has the rest".to_owned() });
             }
+            Err(Failure::Broken { reason, .. }) => return Err(Failure::Broken { done: self.done, reason }),
             response => response?,
         };
         let total = self.place(&response, resume.is_some())?;
