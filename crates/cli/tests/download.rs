@@ -1,4 +1,5 @@
 //! Weights that are fetched: by their address, by the environment of the hub's tools, and not at all.
+#![cfg(feature = "download")]
 
 mod common;
 #[path = "../../hub/tests/common/server.rs"]
@@ -82,6 +83,16 @@ fn plain_addresses_have_their_own_cache() {
     let place = server.address.trim_start_matches("http://").replace(':', "_");
     assert!(folder.path().join("plain").join(place).join("nets/digits.safetensors").is_file());
     failed(&predict(here(folder.path(), ""), "http://example.com/a.safetensors", &[]), 1, &["plain http is for this machine only"]);
+}
+
+#[test]
+fn proxies_are_asked_for_other_machines() {
+    let (proxy, folder) = (Server::start(|_, _| Answer::status(502)), tempfile::tempdir().expect("a folder"));
+    let mut command = here(folder.path(), "");
+    command.env("HTTPS_PROXY", &proxy.address).env_remove("ALL_PROXY").env_remove("NO_PROXY").env_remove("no_proxy");
+    let output = predict(command, "https://weights.invalid/a.safetensors", &[]);
+    failed(&output, 1, &["https://weights.invalid/a.safetensors: the server cannot be reached"]);
+    assert_eq!((proxy.asked()[0].method.as_str(), proxy.asked()[0].path.as_str()), ("CONNECT", "weights.invalid:443"));
 }
 
 /// `list` and `info` say what there is and fetch nothing.

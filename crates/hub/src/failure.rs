@@ -35,8 +35,8 @@ pub enum Failure {
     /// No connection came about.
     #[error("the server cannot be reached: {0}")]
     Unreachable(String),
-    /// A connection broke off, each time anew.
-    #[error("the connection breaks off after {done} bytes: {reason}; the next try goes on from there")]
+    /// The connection broke off at each try; the next goes on with what came, if the server can.
+    #[error("the connection breaks off after {done} bytes: {reason}; what came is kept")]
     Broken {
         /// Bytes that are there.
         done: u64,
@@ -72,7 +72,7 @@ pub enum Failure {
 
 fn disk(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::StorageFull => "the disk is full; what came is kept, and the next try goes on from there".to_owned(),
+        io::ErrorKind::StorageFull => "the disk is full; what came is kept".to_owned(),
         _ => format!("the file cannot be written to the cache: {error}"),
     }
 }

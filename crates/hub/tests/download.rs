@@ -307,6 +307,27 @@ fn the_token_stays_with_the_hub() {
     assert!(found.as_ref().is_err_and(|error| error.to_string().contains("HF_ENDPOINT is `http://example.com`")), "{found:?}");
 }
 
+/// The hub's files are named by their content: no ETag is needed to go on.
+#[test]
+fn the_hubs_files_are_gone_on_with() {
+    let server = Server::start(|number, request| {
+        let rest = || format!("bytes 70000-{}/{}", large().len() - 1, large().len());
+        let answer = match number {
+            0 => return Answer::status(429).header("Retry-After", "0"),
+            2 => Answer::ok(&large()).cut(70_000),
+            _ if request.header("range").is_some() => Answer::status(206).with_body(&large()[70_000..]).header("Content-Range", &rest()),
+            _ => Answer::ok(&large()),
+        };
+        answer.of_the_hub(COMMIT, &sha256(&large()))
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = fetch(&settings(&folder, &server.address), &remote("hf://a/b/c.safetensors")).unwrap();
+    assert_eq!(fs::read(path).unwrap(), large());
+    let asked = server.asked();
+    let asked: Vec<_> = asked.iter().map(|request| (request.method.as_str(), request.header("range"))).collect();
+    assert_eq!(asked, [("HEAD", None), ("HEAD", None), ("GET", None), ("GET", Some("bytes=70000-"))]);
+}
+
 /// What the hub says is not trusted to name files.
 #[test]
 fn answers_that_are_no_hubs_are_refused() {

@@ -75,6 +75,13 @@ fn model(registry: &Registry, name: &str, json: bool) -> Result<()> {
     print(format_args!("weights        {}", if about.weights.is_empty() { "none here".into() } else { about.weights.join(", ") }))
 }
 
+/// The names of classes, of very many the first.
+fn first_of(classes: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let names = classes.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if classes.len() > SHOWN { format!("{names}, … ({} in all)", classes.len()) } else { names }
+}
+
 /// What is known of weights; nothing is fetched for it.
 fn weights(registry: &Registry, name: &str, json: bool) -> Result<()> {
     let entry = match registry.entry(None, name)? {
@@ -111,7 +118,7 @@ fn weights(registry: &Registry, name: &str, json: bool) -> Result<()> {
     print(format_args!("trained by     {}", entry.trained))?;
     print(format_args!("accuracy       {:.2} % of {} pictures ({})", 100.0 * measured.accuracy, measured.count, measured.data))?;
     measured.top5.iter().try_for_each(|top5| print(format_args!("top 5          {:.2} %", 100.0 * top5)))?;
-    print(format_args!("classes        {}", entry.classes.join(", ")))?;
+    print(format_args!("classes        {}", first_of(&entry.classes)))?;
     print(format_args!("input          {}", serde_json::to_string(&entry.preprocessing)?))?;
     entry.note.iter().try_for_each(|note| print(format_args!("note           {note}")))
 }

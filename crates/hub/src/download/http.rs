@@ -23,8 +23,8 @@ pub(super) struct Client {
     here: Agent,
 }
 
-/// Where to go on in a file, and the ETag of the version that is meant.
-pub(super) type Resume<'a> = Option<(u64, &'a str)>;
+/// Where to go on in a file, and the ETag of the version that is meant, where that may change.
+pub(super) type Resume<'a> = Option<(u64, Option<&'a str>)>;
 
 impl Client {
     pub fn new() -> Self {
@@ -80,7 +80,8 @@ impl Client {
             request = request.header(AUTHORIZATION, format!("Bearer {secret}"));
         }
         if let Some((done, etag)) = resume {
-            request = request.header(RANGE, format!("bytes={done}-")).header(IF_RANGE, etag);
+            request = request.header(RANGE, format!("bytes={done}-"));
+            request = etag.into_iter().fold(request, |request, etag| request.header(IF_RANGE, etag));
         }
         let request = request.body(()).map_err(|error| Failure::Answer(error.to_string()))?;
         agent.run(request).map_err(|error| failure(&error))

@@ -12,7 +12,8 @@
 //! Of the crate hf-hub 0.5 the layout of the cache is used ([`hf_hub::Cache`]), not its transfer. That one sends the token to the host
 //! which the hub redirects to, goes on with a file even where the server begins anew, checks neither size nor hash before
 //! it names a file, and cannot wait for a server that is busy (`api/sync.rs`). hf-hub 1.0 brings reqwest, tokio and the hub's own
-//! storage protocol, some 240 crates; ureq with rustls is 26, hf-hub's layout four more.
+//! storage protocol: 236 crates that take ten times as long to build as ureq with rustls, which is 26; hf-hub's layout is four
+//! more.
 
 mod http;
 mod hub;
@@ -29,7 +30,7 @@ use self::http::Client;
 use self::hub::Facts;
 use self::part::Part;
 use crate::address::split_url;
-use crate::{Address, Error, Failure, Progress, Remote, Result, Transfer};
+use crate::{Address, Error, Failure, Progress, Remote, Result};
 
 /// The most bytes of a file whose size nobody states.
 const LARGEST: u64 = 1 << 34;
@@ -129,7 +130,7 @@ impl Downloads {
     fn from_web(&self, url: &str, remote: &Remote, progress: Progress) -> Result<PathBuf, Failure> {
         let target = self.place(url).ok_or_else(|| Failure::Answer("it has no path".to_owned()))?;
         let lock = part::beside(&target, ".lock");
-        let job = Job { url, token: None, size: None, hash: remote.hash(), remote };
+        let job = Job { url, token: None, size: None, hash: remote.hash(), content_named: false, remote };
         self.download(&Client::new(), &job, &target, &lock, progress)?;
         Ok(target)
     }
@@ -149,7 +150,8 @@ impl Downloads {
         };
         let blob = hub::blob(&self.hub, repo, &facts);
         let lock = hub::lock(&self.hub, repo, &facts);
-        let job = Job { url: &url, token, size: facts.size, hash: remote.hash().or(facts.sha256()), remote };
+        let hash = remote.hash().or(facts.sha256());
+        let job = Job { url: &url, token, size: facts.size, hash, content_named: facts.sha256().is_some(), remote };
         self.download(&client, &job, &blob, &lock, progress)?;
         Ok(hub::link(&self.hub, repo, revision, file, &facts)?)
     }
@@ -186,6 +188,8 @@ struct Job<'a> {
     size: Option<u64>,
     /// What its SHA-256 begins with, where that is known.
     hash: Option<&'a str>,
+    /// Whether its place is named by its content, so that a part of it is never one of another version.
+    content_named: bool,
     remote: &'a Remote,
 }
 
@@ -194,10 +198,6 @@ impl Job<'_> {
     fn limit(&self) -> u64 {
         let about = self.remote.mib.map(|mib| ((1.05 * mib + 1.0) * f64::from(1 << 20)) as u64);
         about.unwrap_or(LARGEST)
-    }
-
-    fn report(&self, progress: Progress, done: u64, total: Option<u64>) {
-        progress(Transfer { name: &self.remote.address.to_string(), done, total });
     }
 }
 
@@ -214,14 +214,37 @@ impl Patience {
 
     /// Waits before the next try, where one more may help; else gives the failure back.
     fn wait(&mut self, failure: Failure) -> Result<(), Failure> {
+        thread::sleep(self.next(failure)?);
+        Ok(())
+    }
+
+    /// How long to wait before the next try.
+    fn next(&mut self, failure: Failure) -> Result<Duration, Failure> {
         let asked = match &failure {
             Failure::Busy { retry_after, .. } => *retry_after,
             Failure::Broken { .. } => None,
             _ => return Err(failure),
         };
         self.left = self.left.checked_sub(1).ok_or(failure)?;
-        thread::sleep(asked.unwrap_or(self.wait).min(LONGEST_WAIT));
-        self.wait = self.wait.saturating_mul(2);
-        Ok(())
+        let own = self.wait;
+        self.wait = own.saturating_mul(2);
+        Ok(asked.unwrap_or(own).min(LONGEST_WAIT))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_or_are_as_asked_and_end() {
+        let seconds = Duration::from_secs;
+        let broken = || Failure::Broken { done: 0, reason: String::new() };
+        let busy = |after| Failure::Busy { status: 429, retry_after: Some(seconds(after)) };
+        let mut patience = Patience { left: 5, wait: seconds(20) };
+        let waits = [broken(), broken(), broken(), busy(3), busy(99_999)].map(|failure| patience.next(failure).unwrap());
+        assert_eq!(waits, [20, 40, 60, 3, 60].map(seconds));
+        assert!(patience.next(broken()).is_err());
+        assert!(Patience { left: 5, wait: seconds(1) }.next(Failure::NotFound).is_err());
     }
 }

@@ -1,7 +1,8 @@
 //! A file that grows until all of it is there.
 //!
 //! Beside it stands the ETag of the version that it is a part of. A later request asks for the rest with `If-Range`: a server that
-//! has another version by now, or knows no ranges, sends all of it (RFC 9110, section 13.1.5). Without an ETag we begin anew.
+//! has another version by now, or knows no ranges, sends all of it (RFC 9110, section 13.1.5). Without an ETag we begin anew,
+//! unless the place of the file is named by its content, as on the hub.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -15,7 +16,7 @@ use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG};
 use super::Job;
 use super::http::{Client, text};
 use crate::verify::sha256;
-use crate::{Error, Failure, Progress, check_header};
+use crate::{Error, Failure, Progress, Transfer, check_header};
 
 /// The part of a file that is there.
 pub(super) struct Part {
@@ -51,8 +52,8 @@ impl Part {
         if job.size == Some(self.done) {
             return Ok(());
         }
-        let resume = self.etag.clone().filter(|_| self.done > 0);
-        let resume = resume.as_deref().map(|etag| (self.done, etag));
+        let etag = self.etag.clone();
+        let resume = (self.done > 0 && (etag.is_some() || job.content_named)).then_some((self.done, etag.as_deref()));
         let mut response = match client.get(job.url, job.token, resume) {
             Err(Failure::Status(416)) if resume.is_some() => {
                 self.begin(None)?;
@@ -71,7 +72,8 @@ impl Part {
         if total.is_some_and(|total| total > job.limit()) {
             return Err(Failure::TooLarge { announced: total, limit: job.limit() });
         }
-        self.take(&mut response, total, job, progress)
+        let name = job.remote.address.to_string();
+        self.take(&mut response, total, job.limit(), &mut |done| progress(Transfer { name: &name, done, total }))
     }
 
     /// Goes to where an answer's bytes belong; says how many bytes the whole file has.
@@ -88,12 +90,12 @@ impl Part {
         }
     }
 
-    /// Takes an answer's bytes.
-    fn take(&mut self, response: &mut Response<Body>, total: Option<u64>, job: &Job, progress: Progress) -> Result<(), Failure> {
-        let limit = total.unwrap_or(job.limit());
+    /// Takes an answer's bytes, not more than there are or may be; `report` is told how many are there.
+    fn take(&mut self, response: &mut Response<Body>, total: Option<u64>, limit: u64, report: &mut dyn FnMut(u64)) -> Result<(), Failure> {
+        let limit = total.unwrap_or(limit);
         let mut reader = response.body_mut().as_reader();
         let mut piece = vec![0; 1 << 16];
-        job.report(progress, self.done, total);
+        report(self.done);
         loop {
             let read = match reader.read(&mut piece) {
                 Ok(0) => break,
@@ -105,7 +107,7 @@ impl Part {
                 return Err(Failure::TooLarge { announced: None, limit });
             }
             self.write(&piece[..read])?;
-            job.report(progress, self.done, total);
+            report(self.done);
         }
         match total {
             Some(total) if self.done < total => {

@@ -94,7 +94,11 @@ impl Answer {
     }
 
     pub fn ok(body: &[u8]) -> Self {
-        Self { status: 200, headers: Vec::new(), body: body.to_owned(), sent: body.len() }
+        Self::status(200).with_body(body)
+    }
+
+    pub fn with_body(self, body: &[u8]) -> Self {
+        Self { body: body.to_owned(), sent: body.len(), ..self }
     }
 
     pub fn redirect(to: &str) -> Self {
@@ -108,7 +112,7 @@ impl Answer {
             Some(first) if first >= body.len() => Self::status(416),
             Some(first) => {
                 let range = format!("bytes {first}-{}/{}", body.len() - 1, body.len());
-                Self { status: 206, ..Self::ok(&body[first..]) }.header("Content-Range", &range)
+                Self::status(206).with_body(&body[first..]).header("Content-Range", &range)
             }
             None => Self::ok(body),
         };
