@@ -5,9 +5,10 @@ use candle_core::Device;
 use cirio::Model;
 use cirio::nn::{Inference, Weights};
 use cirio::vision::Preprocess;
-use cirio_hub::{Registry, Resolved};
+use cirio_hub::{Downloads, Registry, Resolved};
 use cirio_nn::device::DeviceChoice;
 
+use crate::progress::Fetched;
 use crate::{console, parse};
 
 /// Flags of the verbs that compute.
@@ -29,15 +30,40 @@ impl Compute {
     }
 }
 
+/// Flags of the verbs that look for weights.
+#[derive(clap::Args)]
+pub struct Hub {
+    /// Fetch nothing from the network; weights that were fetched before are found still.
+    #[arg(long)]
+    offline: bool,
+}
+
+impl Hub {
+    fn registry(&self) -> Result<Registry> {
+        let mut downloads = Downloads::from_env();
+        downloads.offline |= self.offline;
+        Ok(Registry::locate()?.with_downloads(downloads))
+    }
+
+    /// Finds weights, and fetches them if they are not here.
+    pub fn find(&self, model: Option<&str>, weights: &str) -> Result<Resolved> {
+        let mut bar = Fetched::default();
+        Ok(self.registry()?.find_with(model, weights, &mut |transfer| bar.show(transfer))?)
+    }
+}
+
 /// Flags that choose a trained network.
 #[derive(clap::Args)]
 pub struct Choice {
     /// The model, e.g. lenet5 [default: the one that the weights are for].
     #[arg(long, short)]
     model: Option<String>,
-    /// Weights: a name such as lenet5/fashion-mnist, a .safetensors file, or a run folder [default: the model's first].
+    /// Weights: a name such as lenet5/fashion-mnist, a .safetensors file, a run folder, hf://OWNER/REPO[@REVISION]/FILE or
+    /// https://… [default: the model's first].
     #[arg(long, short)]
     weights: Option<String>,
+    #[command(flatten)]
+    hub: Hub,
     #[command(flatten)]
     compute: Compute,
 }
@@ -79,16 +105,16 @@ impl Choice {
     }
 
     fn resolve(&self) -> Result<Resolved> {
-        let registry = Registry::locate()?;
         let model = self.model.as_deref();
         if let Some(weights) = &self.weights {
-            return Ok(registry.find(model, weights)?);
+            return self.hub.find(model, weights);
         }
         if let Some(model) = model {
             cirio::find(model)?;
         }
+        let registry = self.hub.registry()?;
         match registry.entries().iter().find(|entry| model.is_none_or(|model| model == entry.model)) {
-            Some(entry) => Ok(registry.find(model, &entry.full_name())?),
+            Some(entry) => self.hub.find(model, &entry.full_name()),
             None => bail!("no weights for {} are here: name a file with --weights", model.unwrap_or("any model")),
         }
     }

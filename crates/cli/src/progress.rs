@@ -1,8 +1,9 @@
-//! The progress of a training run on stderr: a bar where it is a terminal, and a line an epoch.
+//! Progress on stderr: a bar where it is a terminal, and a line an epoch or a file.
 
 use std::time::Duration;
 
 use cirio_data::Skipped;
+use cirio_hub::Transfer;
 use cirio_train::{EpochLine, Progress, StepLine};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -55,6 +56,43 @@ impl Progress for Bar {
             pictures.iter().take(5).for_each(|skipped| say(format_args!("warning: left out {}: {}", skipped.picture, skipped.reason)));
             say(format_args!("warning: {} pictures could not be read", pictures.len()));
         }
+    }
+}
+
+/// Draws the bar of a file that is fetched.
+#[derive(Default)]
+pub struct Fetched {
+    bar: Option<(String, ProgressBar)>,
+}
+
+const BYTES: &str = "{bar:30} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
+
+impl Fetched {
+    /// Shows how far a transfer is; the first time it is named.
+    pub fn show(&mut self, transfer: Transfer) {
+        if self.bar.as_ref().is_none_or(|(name, _)| name != transfer.name) {
+            say(format_args!("fetching {}", transfer.name));
+            let bar = ProgressBar::no_length();
+            if let Ok(style) = ProgressStyle::with_template(BYTES) {
+                bar.set_style(style.progress_chars("━╸ "));
+            }
+            self.clear();
+            self.bar = Some((transfer.name.to_owned(), bar));
+        }
+        if let Some((_, bar)) = &self.bar {
+            transfer.total.into_iter().for_each(|total| bar.set_length(total));
+            bar.set_position(transfer.done);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.bar.iter().for_each(|(_, bar)| bar.finish_and_clear());
+    }
+}
+
+impl Drop for Fetched {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 

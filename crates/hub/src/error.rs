@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::Failure;
+
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -115,11 +117,35 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
-    /// An address on the network.
-    #[error("`{address}`: downloading is not built in yet; fetch the file yourself and give its path")]
+    /// What should be an address on the network is none.
+    #[error("`{}` is no address of weights: {reason}", .address.escape_debug())]
+    Address {
+        /// The address as it was given.
+        address: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file was not fetched.
+    #[error("{address}: {failure}")]
     Download {
         /// The address.
         address: String,
+        /// Why not.
+        failure: Failure,
+    },
+    /// Weights could be fetched from none of their sources.
+    #[error("{name} cannot be fetched: {}", .reasons.join("; "))]
+    NoSource {
+        /// The full name of the weights.
+        name: String,
+        /// The error of each source.
+        reasons: Vec<String>,
+    },
+    /// A file of torch that would have to become a safetensors file first.
+    #[error("{} is a file of torch; conversion to safetensors is not built in", .path.display())]
+    NotConverted {
+        /// The file.
+        path: PathBuf,
     },
 }
 

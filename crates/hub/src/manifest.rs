@@ -21,8 +21,21 @@
 //! mean = [0.0784]
 //! std = [0.7843]
 //! ```
+//!
+//! Weights that others publish have, instead of `file`, `bytes` and `sha256`, places on the network to fetch them from, the
+//! best first; and long lists of classes stand in a file of their own, one class a line:
+//!
+//! ```toml
+//! sources = [
+//!   { address = "hf://owner/repo/model.safetensors" },
+//!   { address = "https://example.org/resnet18-f37072fd.pth", sha256_prefix = "f37072fd", mib = 44.7 },
+//! ]
+//! classes_file = "imagenet-classes.txt"       # relative to the manifest
+//! ```
 
-use std::fs;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use cirio_vision::Preprocess;
@@ -30,7 +43,10 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use crate::{Error, Result};
+use crate::{Address, Error, Result};
+
+/// The longest file of classes, bytes.
+const LONGEST_CLASSES: u64 = 1 << 20;
 
 /// All entries of a registry, in the order of the file.
 #[derive(Clone, Debug, Default)]
@@ -52,14 +68,18 @@ pub struct Entry {
     /// Other names for it.
     #[serde(default, deserialize_with = "words")]
     pub aliases: Vec<String>,
-    /// The file, relative to the folder of the manifest and inside it.
-    #[serde(deserialize_with = "inside")]
-    pub file: PathBuf,
+    /// The file, relative to the folder of the manifest and inside it; none where there are `sources`.
+    #[serde(default, deserialize_with = "inside", skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
     /// Its size.
-    pub bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// Its SHA-256: 64 digits of lower-case hex.
-    #[serde(deserialize_with = "digest")]
-    pub sha256: String,
+    #[serde(default, deserialize_with = "digest", skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Where it can be fetched, the best place first; none where there is a `file`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Remote>,
     /// The licence of the weights, as an SPDX expression where there is one.
     #[serde(deserialize_with = "text")]
     pub licence: String,
@@ -67,12 +87,15 @@ pub struct Entry {
     #[serde(deserialize_with = "text")]
     pub data: String,
     /// The names of the K classes, in the order of the outputs.
-    #[serde(deserialize_with = "classes")]
+    #[serde(default, deserialize_with = "classes")]
     pub classes: Vec<String>,
+    /// The file that has them, one a line; taken into `classes` when a manifest is read.
+    #[serde(default, deserialize_with = "inside", skip_serializing)]
+    classes_file: Option<PathBuf>,
     /// The way from a picture to the model's input.
     #[serde(deserialize_with = "steps")]
     pub preprocessing: Preprocess,
-    /// The command that made it.
+    /// The command that made it, or what is known of its training.
     #[serde(deserialize_with = "text")]
     pub trained: String,
     /// How good it is.
@@ -89,10 +112,44 @@ pub struct Measured {
     /// The part of the pictures whose first class is right, 0 … 1.
     #[serde(deserialize_with = "fraction")]
     pub accuracy: f64,
+    /// The part of the pictures whose class is among the first five, 0 … 1.
+    #[serde(default, deserialize_with = "some_fraction", skip_serializing_if = "Option::is_none")]
+    pub top5: Option<f64>,
     /// The number of pictures.
     pub count: u64,
     /// The pictures.
     pub data: String,
+}
+
+/// A place on the network that has a file of weights.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remote {
+    /// Where it is.
+    pub address: Address,
+    /// The file's SHA-256, where it is known: 64 digits of lower-case hex.
+    #[serde(default, deserialize_with = "digest", skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// The first 8 digits of it, as torch has them in the names of its files.
+    #[serde(default, deserialize_with = "prefix", skip_serializing_if = "Option::is_none")]
+    pub sha256_prefix: Option<String>,
+    /// About how large the file is, in units of 2^20 bytes; a file that is clearly larger is not fetched.
+    #[serde(default, deserialize_with = "size", skip_serializing_if = "Option::is_none")]
+    pub mib: Option<f64>,
+}
+
+impl Remote {
+    /// What the file's SHA-256 begins with, where anything is known of it.
+    pub fn hash(&self) -> Option<&str> {
+        self.sha256.as_deref().or(self.sha256_prefix.as_deref())
+    }
+}
+
+impl From<Address> for Remote {
+    /// A place of which nothing else is known.
+    fn from(address: Address) -> Self {
+        Self { address, sha256: None, sha256_prefix: None, mib: None }
+    }
 }
 
 impl Entry {
@@ -105,13 +162,38 @@ impl Entry {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&self.name).chain(&self.aliases).map(String::as_str)
     }
+
+    /// What no single key can tell: which keys go together.
+    fn check(&self) -> Result<(), String> {
+        match (&self.file, self.sources.as_slice()) {
+            (Some(_), [_, ..]) => return Err("an entry has `file` or `sources`, not both".to_owned()),
+            (None, []) => return Err("missing field `file`, or `sources`".to_owned()),
+            (Some(_), []) if self.bytes.is_none() => return Err("missing field `bytes`".to_owned()),
+            (Some(_), []) if self.sha256.is_none() => return Err("missing field `sha256`".to_owned()),
+            (None, _) if self.bytes.is_some() || self.sha256.is_some() => {
+                return Err("`bytes` and `sha256` belong to a `file`; each source has its own".to_owned());
+            }
+            _ => {}
+        }
+        // The hub states the hash of what it holds; other servers do not.
+        let unknown = |source: &&Remote| matches!(source.address, Address::Url(_)) && source.hash().is_none();
+        if let Some(source) = self.sources.iter().find(unknown) {
+            return Err(format!("key `sources`: {} needs sha256 or sha256_prefix", source.address));
+        }
+        match (self.classes.is_empty(), &self.classes_file) {
+            (false, Some(_)) => Err("an entry has `classes` or `classes_file`, not both".to_owned()),
+            (true, None) => Err("missing field `classes`, or `classes_file`".to_owned()),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Manifest {
-    /// Reads a manifest from its text. Unknown keys are refused.
+    /// Reads a manifest from its text; files of classes are looked for in the current folder. Unknown keys are refused.
     ///
     /// # Errors
-    /// When it is no TOML, a key is missing, unknown or has a bad value, or two entries have the same name; with line and key.
+    /// When it is no TOML, a key is missing, unknown or has a bad value, a file of classes cannot be read, or two entries have
+    /// the same name; with line and key.
     pub fn parse(text: &str) -> Result<Self> {
         Self::parse_file(text, Path::new("manifest.toml"))
     }
@@ -151,7 +233,11 @@ impl Manifest {
         let mut weights: Vec<Entry> = Vec::with_capacity(document.weights.len());
         for spanned in document.weights {
             let at = spanned.span().start;
-            let entry = spanned.into_inner();
+            let mut entry = spanned.into_inner();
+            entry.check().map_err(|reason| failed(at, reason))?;
+            if let Some(file) = entry.classes_file.take() {
+                entry.classes = read_classes(&path.with_file_name(file)).map_err(|reason| failed(at, reason))?;
+            }
             for name in entry.names() {
                 if weights.iter().any(|other| other.model == entry.model && other.names().any(|taken| taken == name)) {
                     return Err(failed(at, format!("key `name` or `aliases`: there are already weights {}/{name}", entry.model)));
@@ -160,6 +246,23 @@ impl Manifest {
             weights.push(entry);
         }
         Ok(Self { weights })
+    }
+}
+
+/// A file of classes, one a line.
+fn read_classes(path: &Path) -> Result<Vec<String>, String> {
+    let failed = |reason: &dyn fmt::Display| format!("key `classes_file`: {}: {reason}", path.display());
+    let file = File::open(path).map_err(|error| failed(&error))?;
+    let mut text = String::new();
+    file.take(LONGEST_CLASSES + 1).read_to_string(&mut text).map_err(|error| failed(&error))?;
+    if text.len() as u64 > LONGEST_CLASSES {
+        return Err(failed(&format_args!("it has more than {LONGEST_CLASSES} bytes")));
+    }
+    let classes: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+    match classes.iter().position(String::is_empty) {
+        Some(at) => Err(failed(&format_args!("its line {} is empty", at + 1))),
+        None if classes.is_empty() => Err(failed(&"it is empty")),
+        None => Ok(classes),
     }
 }
 
@@ -208,19 +311,35 @@ fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
 }
 
 /// A path that stays inside the manifest's folder.
-fn inside<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+fn inside<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
     let path = PathBuf::from(text(from)?);
     match path.components().all(|part| matches!(part, Component::Normal(_))) {
-        true => Ok(path),
+        true => Ok(Some(path)),
         false => Err(D::Error::custom(format_args!("{path:?} must be a path inside the folder of the manifest"))),
     }
 }
 
-fn digest<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
-    let digest = String::deserialize(from)?;
-    match digest.len() == 64 && digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-        true => Ok(digest),
-        false => Err(D::Error::custom(format_args!("a SHA-256 is 64 digits of lower-case hex, this is {digest:?}"))),
+fn digest<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    hex(from, 64, "a SHA-256 is 64 digits of lower-case hex")
+}
+
+fn prefix<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    hex(from, 8, "the beginning of a SHA-256 is 8 digits of lower-case hex")
+}
+
+fn hex<'de, D: Deserializer<'de>>(from: D, digits: usize, expected: &str) -> Result<Option<String>, D::Error> {
+    let hash = String::deserialize(from)?;
+    match hash.len() == digits && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        true => Ok(Some(hash)),
+        false => Err(D::Error::custom(format_args!("{expected}, this is {hash:?}"))),
+    }
+}
+
+fn size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+    let mib = f64::deserialize(from)?;
+    match mib > 0.0 && mib <= 1e6 {
+        true => Ok(Some(mib)),
+        false => Err(D::Error::custom(format_args!("a size in MiB lies in 0 < x ≤ 1000000, this is {mib}"))),
     }
 }
 
@@ -244,4 +363,8 @@ fn fraction<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
         true => Ok(fraction),
         false => Err(D::Error::custom(format_args!("must lie in 0 … 1, this is {fraction}"))),
     }
+}
+
+fn some_fraction<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+    fraction(from).map(Some)
 }

@@ -4,17 +4,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cirio_vision::Preprocess;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::convert::to_safetensors;
 use crate::folder::{self, MANIFEST};
 use crate::near::near;
-use crate::{Entry, Error, Header, Manifest, Result, check_header, verify};
+use crate::{Address, Downloads, Entry, Error, Failure, Header, Manifest, Progress, Remote, Result, check_header, verify};
 
-/// A folder of weights and its manifest.
-#[derive(Clone, Debug, Default)]
+/// A folder of weights and its manifest, and the way to weights that others publish.
+#[derive(Clone, Debug)]
 pub struct Registry {
     folder: PathBuf,
     manifest: Manifest,
+    downloads: Downloads,
 }
 
 /// Where weights were found.
@@ -26,6 +29,34 @@ pub enum Source {
     Run,
     /// In a file that the manifest does not know.
     File,
+    /// At an address that the manifest does not know.
+    Network,
+}
+
+/// Where the file of an entry is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Presence {
+    /// In the folder of the registry.
+    Here,
+    /// Fetched before, and kept.
+    Cached,
+    /// To be fetched.
+    Remote,
+    /// It should be in the folder and is not.
+    Missing,
+}
+
+impl Presence {
+    /// The word for it: `here`, `cached`, `remote` or `missing`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Here => "here",
+            Self::Cached => "cached",
+            Self::Remote => "remote",
+            Self::Missing => "missing",
+        }
+    }
 }
 
 /// Weights that were found and checked, with what is known of them: from the manifest, or else from the file itself.
@@ -60,16 +91,26 @@ impl Registry {
     /// # Errors
     /// When the manifest found cannot be read or is wrong.
     pub fn locate() -> Result<Self> {
-        folder::locate().map_or_else(|| Ok(Self::default()), Self::open)
+        folder::locate().map_or_else(|| Ok(Self::empty()), Self::open)
     }
 
-    /// The registry in a folder.
+    /// A registry without entries, with this machine's settings of downloads.
+    pub fn empty() -> Self {
+        Self { folder: PathBuf::new(), manifest: Manifest::default(), downloads: Downloads::from_env() }
+    }
+
+    /// The registry in a folder, with this machine's settings of downloads ([`Downloads::from_env`]).
     ///
     /// # Errors
     /// When its manifest cannot be read or is wrong.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self> {
         let folder = folder.into();
-        Ok(Self { manifest: Manifest::load(folder.join(MANIFEST))?, folder })
+        Ok(Self { manifest: Manifest::load(folder.join(MANIFEST))?, folder, downloads: Downloads::from_env() })
+    }
+
+    /// The same with other settings of downloads.
+    pub fn with_downloads(self, downloads: Downloads) -> Self {
+        Self { downloads, ..self }
     }
 
     /// All entries, in the order of the manifest.
@@ -77,32 +118,62 @@ impl Registry {
         &self.manifest.weights
     }
 
-    /// The file of an entry.
-    fn path(&self, entry: &Entry) -> PathBuf {
-        self.folder.join(&entry.file)
+    /// The file of an entry that has one in the folder.
+    fn path(&self, entry: &Entry) -> Option<PathBuf> {
+        entry.file.as_ref().map(|file| self.folder.join(file))
+    }
+
+    /// Where the file of an entry is now.
+    pub fn presence(&self, entry: &Entry) -> Presence {
+        match self.path(entry) {
+            Some(path) if path.is_file() => Presence::Here,
+            Some(_) => Presence::Missing,
+            None if self.cached(&entry.sources).is_some() => Presence::Cached,
+            None => Presence::Remote,
+        }
+    }
+
+    /// The file of the first source that was fetched before.
+    fn cached(&self, sources: &[Remote]) -> Option<PathBuf> {
+        sources.iter().find_map(|source| self.downloads.cached(&source.address))
     }
 
     /// Finds weights by what a user wrote, and checks the file: its size and hash where the manifest knows them, its
-    /// header always.
+    /// header always. A file from the network was checked so when it came; later its header is.
     ///
     /// `spec` is a full name (`lenet5/fashion-mnist`), a name or alias that is unique or belongs to `model`, the path of a
-    /// safetensors file, or the folder of a run. Names go before paths; `./name` is always a path. A file may be for another
-    /// model than `model`: loading it says which tensors fit.
+    /// safetensors file, the folder of a run, or an [`Address`]. Names go before paths; `./name` is always a path. A file may
+    /// be for another model than `model`: loading it says which tensors fit.
     ///
     /// # Errors
-    /// When there is no such name or path, the name is ambiguous or for another model, or the file is not what it should be.
+    /// When there is no such name or path, the name is ambiguous or for another model, a file is not here and cannot be
+    /// fetched, or it is not what it should be.
     pub fn find(&self, model: Option<&str>, spec: &str) -> Result<Resolved> {
+        self.find_with(model, spec, &mut |_| {})
+    }
+
+    /// As [`Self::find`]; `progress` is told how far a transfer is.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn find_with(&self, model: Option<&str>, spec: &str, progress: Progress) -> Result<Resolved> {
         if spec.contains("://") {
-            return Err(Error::Download { address: spec.to_owned() });
+            return self.at_address(spec.parse()?, progress);
         }
-        match self.named(model, spec)? {
-            Some(entry) => self.resolve(entry, self.path(entry)),
+        match self.entry(model, spec)? {
+            Some(entry) => match self.path(entry) {
+                Some(path) => resolve(entry, path),
+                None => self.fetch(entry, &entry.sources, progress),
+            },
             None => self.at_path(model, spec),
         }
     }
 
-    /// The entry that a name means, if it is a name.
-    fn named(&self, model: Option<&str>, spec: &str) -> Result<Option<&Entry>> {
+    /// The entry that a name means, if it is a name; its file is not looked for.
+    ///
+    /// # Errors
+    /// When the name is ambiguous or for another model than `model`.
+    pub fn entry(&self, model: Option<&str>, spec: &str) -> Result<Option<&Entry>> {
         let (owner, name) = match spec.split_once('/') {
             Some((owner, name)) => (Some(owner), name),
             None => (None, spec),
@@ -139,25 +210,42 @@ impl Registry {
                 false => self.unknown(model, spec),
             });
         }
-        let same = |entry: &&Entry| matches!((fs::canonicalize(self.path(entry)), fs::canonicalize(path)), (Ok(a), Ok(b)) if a == b);
+        let whole = fs::canonicalize(path).ok();
+        let same = |entry: &&Entry| whole.is_some() && self.path(entry).and_then(|path| fs::canonicalize(path).ok()) == whole;
         match self.entries().iter().find(same) {
-            Some(entry) => self.resolve(entry, path.to_owned()),
+            Some(entry) => resolve(entry, path.to_owned()),
             None => described(path.to_owned(), Source::File),
         }
     }
 
-    /// A file that the manifest knows.
-    fn resolve(&self, entry: &Entry, path: PathBuf) -> Result<Resolved> {
-        verify(&path, entry)?;
-        check_header(&path)?;
-        Ok(Resolved {
-            path,
-            model: Some(entry.model.clone()),
-            classes: Some(entry.classes.clone()),
-            preprocessing: Some(entry.preprocessing.clone()),
-            entry: Some(entry.clone()),
-            source: Source::Registry,
-        })
+    /// Weights at an address; the manifest may know it.
+    fn at_address(&self, address: Address, progress: Progress) -> Result<Resolved> {
+        for entry in self.entries() {
+            if let Some(at) = entry.sources.iter().position(|source| source.address == address) {
+                return self.fetch(entry, &entry.sources[at..=at], progress);
+            }
+        }
+        let path = to_safetensors(self.downloads.fetch(&address.into(), progress)?)?;
+        described(path, Source::Network)
+    }
+
+    /// The weights of an entry that others publish: as they were kept, or from the first source that gives them.
+    fn fetch(&self, entry: &Entry, sources: &[Remote], progress: Progress) -> Result<Resolved> {
+        if let Some(path) = self.cached(sources) {
+            return resolve(entry, to_safetensors(path)?);
+        }
+        let mut reasons = Vec::new();
+        for source in sources {
+            match self.downloads.fetch(source, progress).and_then(to_safetensors) {
+                Ok(path) => return resolve(entry, path),
+                // Another source would not help.
+                Err(error @ Error::Download { failure: Failure::NotBuiltIn | Failure::Offline | Failure::Disk(_), .. }) => {
+                    return Err(error);
+                }
+                Err(error) => reasons.push(error.to_string()),
+            }
+        }
+        Err(Error::NoSource { name: entry.full_name(), reasons })
     }
 
     fn unknown(&self, model: Option<&str>, spec: &str) -> Error {
@@ -166,6 +254,20 @@ impl Registry {
         let candidates = full.iter().map(String::as_str).filter(|_| spec.contains('/')).chain(short.filter(|_| !spec.contains('/')));
         Error::Unknown { name: spec.to_owned(), model: model.map(str::to_owned), near: near(spec, candidates), known: full }
     }
+}
+
+/// A file that the manifest knows.
+fn resolve(entry: &Entry, path: PathBuf) -> Result<Resolved> {
+    verify(&path, entry)?;
+    check_header(&path)?;
+    Ok(Resolved {
+        path,
+        model: Some(entry.model.clone()),
+        classes: Some(entry.classes.clone()),
+        preprocessing: Some(entry.preprocessing.clone()),
+        entry: Some(entry.clone()),
+        source: Source::Registry,
+    })
 }
 
 /// A file that the manifest does not know, with what its own texts say: `model`, `classes` (a JSON list of names) and

@@ -49,7 +49,15 @@ fn errors_name_file_line_and_key() {
         ("[\"cat\", \"dog\"]", "[]", 9, "key `classes`: there must be at least one class"),
         ("[\"cat\", \"dog\"]", "[\n  \"cat\",\n  7,\n]", 11, "key `classes`: invalid type"),
         ("accuracy = 0.5", "accuracy = 93.0", 11, "key `measured`: must lie in 0 … 1"),
-        ("accuracy = 0.5", "top5 = 0.5", 11, "unknown field `top5`"),
+        ("accuracy = 0.5", "top3 = 0.5", 11, "unknown field `top3`"),
+        ("accuracy = 0.5", "top5 = 50.0", 11, "key `measured`: must lie in 0 … 1"),
+        ("file = ", "# ", 1, "missing field `file`, or `sources`"),
+        ("bytes = ", "# ", 1, "missing field `bytes`"),
+        ("sha256 = ", "# ", 1, "missing field `sha256`"),
+        ("classes = ", "# ", 1, "missing field `classes`, or `classes_file`"),
+        ("classes = ", "classes_file = \"a.txt\"\nclasses = ", 1, "not both"),
+        ("classes = [\"cat\", \"dog\"]", "classes_file = \"nowhere.txt\"", 1, "key `classes_file`: nowhere.txt: "),
+        ("licence", "sources = [{ address = \"hf://a/b/c.pth\" }]\nlicence", 1, "`file` or `sources`, not both"),
         ("pad = 2", "padding = 2", 15, "unknown field `padding`"),
         ("std = [0.8]", "std = [0.0]", 12, "key `preprocessing`"),
         ("[[weights]]", "version = 2\n[[weights]]", 1, "unknown field `version`"),
@@ -59,6 +67,55 @@ fn errors_name_file_line_and_key() {
         let error = error(&text);
         assert!(error.starts_with(&format!("manifest.toml, line {line}: ")) && error.contains(words), "{from} → {to}: {error}");
         assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+/// An entry for weights that others publish.
+fn published() -> String {
+    let sources = r#"sources = [
+  { address = "hf://owner/repo@v1/model.safetensors" },
+  { address = "https://example.org/a-0123abcd.pth", sha256_prefix = "0123abcd", mib = 44.7 },
+]
+"#;
+    let text = good();
+    let (begin, end) = (text.find("file =").unwrap(), text.find("licence").unwrap());
+    format!("{}{sources}{}", &text[..begin], &text[end..])
+}
+
+#[test]
+fn published_weights_have_sources() {
+    let entry = Manifest::parse(&published()).unwrap().weights.remove(0);
+    let [hub, web] = entry.sources.as_slice() else { panic!("{entry:?}") };
+    assert_eq!((hub.address.to_string().as_str(), hub.hash(), hub.mib), ("hf://owner/repo@v1/model.safetensors", None, None));
+    assert_eq!((web.hash(), web.mib, entry.file), (Some("0123abcd"), Some(44.7), None));
+    for (from, to, line, words) in [
+        ("sha256_prefix = \"0123abcd\", ", "", 1, "https://example.org/a-0123abcd.pth needs sha256 or sha256_prefix"),
+        ("\"0123abcd\"", "\"0123abc\"", 6, "8 digits of lower-case hex"),
+        ("44.7", "-1.0", 6, "a size in MiB"),
+        ("hf://owner/repo@v1/", "hf://owner/", 5, "is no address of weights"),
+        ("https:", "http:", 6, "plain http is for this machine only"),
+        (" mib = ", " megabytes = ", 6, "unknown field `megabytes`"),
+        ("sources", "bytes = 3\nsources", 1, "each source has its own"),
+    ] {
+        let text = published().replacen(from, to, 1);
+        assert_ne!(text, published());
+        let error = error(&text);
+        assert!(error.starts_with(&format!("manifest.toml, line {line}: ")) && error.contains(words), "{from} → {to}: {error}");
+    }
+}
+
+#[test]
+fn classes_may_stand_in_their_own_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (manifest, classes) = (folder.path().join("manifest.toml"), folder.path().join("classes.txt"));
+    std::fs::write(&manifest, good().replace("classes = [\"cat\", \"dog\"]", "classes_file = \"classes.txt\"")).unwrap();
+    std::fs::write(&classes, "cat\ngreat white shark\n").unwrap();
+    let entry = Manifest::load(&manifest).unwrap().weights.remove(0);
+    assert_eq!(entry.classes, ["cat", "great white shark"]);
+    for (text, words) in [("", "it is empty"), ("cat\n\ndog\n", "its line 2 is empty"), (&"x".repeat(1 << 21), "more than 1048576 bytes")] {
+        std::fs::write(&classes, text).unwrap();
+        let error = Manifest::load(&manifest).unwrap_err().to_string();
+        assert!(error.contains("line 1: key `classes_file`") && error.contains("classes.txt") && error.contains(words), "{error}");
     }
 }
 

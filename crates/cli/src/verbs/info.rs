@@ -1,7 +1,9 @@
 //! `cirio info`: all that is known of a model, or of weights.
 
-use anyhow::Result;
-use cirio_hub::{Entry, Registry};
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use cirio_hub::{Entry, Presence, Registry};
 use serde::Serialize;
 
 use crate::console::{print, print_json};
@@ -24,6 +26,14 @@ struct About<'a> {
     params: u64,
     macs: u64,
     weights: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Known<'a> {
+    #[serde(flatten)]
+    entry: &'a Entry,
+    state: Presence,
+    path: Option<PathBuf>,
 }
 
 impl Args {
@@ -65,21 +75,50 @@ fn model(registry: &Registry, name: &str, json: bool) -> Result<()> {
     print(format_args!("weights        {}", if about.weights.is_empty() { "none here".into() } else { about.weights.join(", ") }))
 }
 
+/// The names of classes, of very many the first.
+fn first_of(classes: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let names = classes.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if classes.len() > SHOWN { format!("{names}, … ({} in all)", classes.len()) } else { names }
+}
+
+/// What is known of weights; nothing is fetched for it.
 fn weights(registry: &Registry, name: &str, json: bool) -> Result<()> {
-    let found = registry.find(None, name)?;
-    let Some(entry) = found.entry else { anyhow::bail!("the manifest does not know {name}") };
+    let entry = match registry.entry(None, name)? {
+        Some(entry) => entry.clone(),
+        None if name.contains("://") => bail!("the manifest does not know {name}"),
+        None => match registry.find(None, name)?.entry {
+            Some(entry) => entry,
+            None => bail!("the manifest does not know {name}"),
+        },
+    };
+    let state = registry.presence(&entry);
+    let path = match state {
+        Presence::Remote => None,
+        _ => Some(registry.find(None, &entry.full_name())?.path),
+    };
     if json {
-        return print_json(&entry);
+        return print_json(&Known { entry: &entry, state, path });
     }
     let measured = &entry.measured;
     print(format_args!("{}\n", entry.full_name()))?;
-    print(format_args!("file           {} ({} bytes)", found.path.display(), entry.bytes))?;
-    print(format_args!("sha256         {}", entry.sha256))?;
+    match (path, entry.bytes) {
+        (Some(path), Some(bytes)) => print(format_args!("file           {} ({bytes} bytes)", path.display()))?,
+        (Some(path), None) => print(format_args!("file           {}", path.display()))?,
+        (None, _) => print("file           to be fetched when it is used")?,
+    }
+    entry.sha256.iter().try_for_each(|sha256| print(format_args!("sha256         {sha256}")))?;
+    for source in &entry.sources {
+        let hash = source.hash().map_or_else(String::new, |hash| format!(", sha256 {hash}{}", if hash.len() < 64 { "…" } else { "" }));
+        let size = source.mib.map_or_else(String::new, |mib| format!(", {mib} MiB"));
+        print(format_args!("source         {}{size}{hash}", source.address))?;
+    }
     print(format_args!("licence        {}", entry.licence))?;
     print(format_args!("trained on     {}", entry.data))?;
     print(format_args!("trained by     {}", entry.trained))?;
     print(format_args!("accuracy       {:.2} % of {} pictures ({})", 100.0 * measured.accuracy, measured.count, measured.data))?;
-    print(format_args!("classes        {}", entry.classes.join(", ")))?;
+    measured.top5.iter().try_for_each(|top5| print(format_args!("top 5          {:.2} %", 100.0 * top5)))?;
+    print(format_args!("classes        {}", first_of(&entry.classes)))?;
     print(format_args!("input          {}", serde_json::to_string(&entry.preprocessing)?))?;
     entry.note.iter().try_for_each(|note| print(format_args!("note           {note}")))
 }

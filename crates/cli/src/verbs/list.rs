@@ -1,7 +1,7 @@
 //! `cirio list`: the models and their weights.
 
 use anyhow::Result;
-use cirio_hub::{Entry, Registry};
+use cirio_hub::{Address, Entry, Presence, Registry};
 use serde::Serialize;
 
 use crate::console::{print, print_json};
@@ -37,15 +37,21 @@ struct Weights<'a> {
     data: &'a str,
     classes: usize,
     accuracy: f64,
-    bytes: u64,
+    /// Of a file that the registry has.
+    bytes: Option<u64>,
+    /// About, of a file that is fetched.
+    mib: Option<f64>,
     licence: &'a str,
+    state: Presence,
+    /// Where it is fetched.
+    sources: Vec<&'a Address>,
 }
 
 impl Args {
     pub fn run(self, json: bool) -> Result<()> {
         let registry = Registry::locate()?;
         let chosen = cirio::MODELS.iter().filter(|model| self.task.as_deref().is_none_or(|task| task == model.task.name()));
-        let models = chosen.map(|model| line(model, registry.entries())).collect::<Result<Vec<_>>>()?;
+        let models = chosen.map(|model| line(model, &registry)).collect::<Result<Vec<_>>>()?;
         if json {
             return print_json(&Document { models });
         }
@@ -53,16 +59,29 @@ impl Args {
         for model in &models {
             print(format_args!("{:14} {:9} {:>10} {:>14}  {}", model.name, model.task, model.params, model.macs, model.about))?;
         }
-        print(format_args!("\n{:28} {:>8} {:>8}  {:18} trained on", "weights", "accuracy", "size", "licence"))?;
+        print(format_args!("\n{:28} {:>8} {:>8}  {:7}  {:30}  trained on", "weights", "accuracy", "size", "file", "licence"))?;
         for weights in models.iter().flat_map(|model| &model.weights) {
-            let (accuracy, size) = (format!("{:.2} %", 100.0 * weights.accuracy), format!("{} kB", weights.bytes.div_ceil(1000)));
-            print(format_args!("{:28} {accuracy:>8} {size:>8}  {:18} {}", weights.name, weights.licence, weights.data))?;
+            let Weights { name, data, licence, state, .. } = weights;
+            let (accuracy, size, state) = (format!("{:.2} %", 100.0 * weights.accuracy), weights.size(), state.name());
+            let from = weights.sources.first().map_or_else(String::new, |source| format!(", from {source}"));
+            print(format_args!("{name:28} {accuracy:>8} {size:>8}  {state:7}  {licence:30}  {data}{from}"))?;
         }
         Ok(())
     }
 }
 
-fn line<'a>(model: &'a cirio::Model, entries: &'a [Entry]) -> Result<Line<'a>> {
+impl Weights<'_> {
+    /// `248 kB` or `97.8 MiB`.
+    fn size(&self) -> String {
+        match (self.bytes, self.mib) {
+            (Some(bytes), _) => format!("{} kB", bytes.div_ceil(1000)),
+            (None, Some(mib)) => format!("{mib} MiB"),
+            (None, None) => "?".to_owned(),
+        }
+    }
+}
+
+fn line<'a>(model: &'a cirio::Model, registry: &'a Registry) -> Result<Line<'a>> {
     let table = model.layers(model.classes).table()?;
     let weights = |entry: &'a Entry| Weights {
         name: entry.full_name(),
@@ -70,7 +89,10 @@ fn line<'a>(model: &'a cirio::Model, entries: &'a [Entry]) -> Result<Line<'a>> {
         classes: entry.classes.len(),
         accuracy: entry.measured.accuracy,
         bytes: entry.bytes,
+        mib: entry.sources.iter().find_map(|source| source.mib),
         licence: &entry.licence,
+        state: registry.presence(entry),
+        sources: entry.sources.iter().map(|source| &source.address).collect(),
     };
     Ok(Line {
         name: model.name,
@@ -80,6 +102,6 @@ fn line<'a>(model: &'a cirio::Model, entries: &'a [Entry]) -> Result<Line<'a>> {
         input: table.input,
         params: table.parameters(),
         macs: table.macs(),
-        weights: entries.iter().filter(|entry| entry.model == model.name).map(weights).collect(),
+        weights: registry.entries().iter().filter(|entry| entry.model == model.name).map(weights).collect(),
     })
 }

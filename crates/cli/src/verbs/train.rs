@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device};
 use cirio::Model;
 use cirio_data::{Dataset, Format, Loader, LoaderConfig, OpenOptions, Order, Split, Strictness, open};
-use cirio_hub::Registry;
 use cirio_nn::{Stack, Store, Weights};
 use cirio_train::optim::{AdamW, Clip, Rule, Sgd};
 use cirio_train::{Curve, Mix, Outcome, RunConfig, RunFolder, Schedule, Scores, TrainConfig, Trainer, find_learning_rate};
@@ -17,7 +16,7 @@ use serde::Serialize;
 
 use super::data::warn_of_skipped;
 use crate::console::{Usage, print, print_json, say};
-use crate::network::Compute;
+use crate::network::{Compute, Hub};
 use crate::parse;
 use crate::progress::Bar;
 
@@ -37,7 +36,7 @@ pub struct Args {
     /// The model.
     #[arg(long, short, default_value = "lenet5")]
     model: String,
-    /// Weights to begin with: a name, a .safetensors file or a run folder; the last layer may have other classes.
+    /// Weights to begin with: a name, a .safetensors file, a run folder or an address; the last layer may have other classes.
     #[arg(long, short)]
     weights: Option<String>,
     /// The run's folder [default: runs/classify/MODEL-DATA, with a number behind it if there is one].
@@ -50,6 +49,8 @@ pub struct Args {
     recipe: Recipe,
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    hub: Hub,
     #[command(flatten)]
     compute: Compute,
 }
@@ -182,7 +183,7 @@ impl Args {
         };
         config.train.check().map_err(|error| Usage(error.to_string()))?;
         let device = self.compute.device()?;
-        let (network, store) = build(model, &config, &device)?;
+        let (network, store) = build(model, &config, &device, &self.hub)?;
         let loaders = sets.loaders(&config, self.source.workers, &device)?;
         if self.find_lr {
             return self.find_rate(model, &config, &network, &store, &loaders.0, json);
@@ -210,7 +211,7 @@ impl Args {
         let options = OpenOptions { seed: config.train.seed, val_fraction: config.val_fraction, strictness, class_names };
         let sets = Sets::open(&config.data, &options)?;
         let device = self.compute.device()?;
-        let (network, store) = build(model, &config, &device)?;
+        let (network, store) = build(model, &config, &device, &self.hub)?;
         let loaders = sets.loaders(&config, self.source.workers, &device)?;
         train(model, config, folder, (&network, &store), loaders, json)
     }
@@ -262,12 +263,12 @@ fn train(
 }
 
 /// The network, with the weights that the configuration says to begin with.
-fn build(model: &Model, config: &RunConfig, device: &Device) -> Result<(Stack, Store)> {
+fn build(model: &Model, config: &RunConfig, device: &Device, hub: &Hub) -> Result<(Stack, Store)> {
     let store = Store::new(config.train.seed, DType::F32, device);
     let frozen = config.train.freeze.clone();
     store.freeze(move |name| frozen.iter().any(|prefix| name.starts_with(prefix.as_str())));
     let store = match &config.weights {
-        Some(weights) => store.with_weights(Weights::open(&Registry::locate()?.find(Some(model.name), weights)?.path)?),
+        Some(weights) => store.with_weights(Weights::open(&hub.find(Some(model.name), weights)?.path)?),
         None => store,
     };
     let layers = model.layers(config.classes.len()).with_input(config.preprocess.output_shape());

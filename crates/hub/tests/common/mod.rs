@@ -1,6 +1,8 @@
 //! A registry in a temporary folder, and safetensors files by hand.
 #![allow(dead_code, missing_docs)] // each test file uses its part
 
+pub mod server;
+
 use std::fs;
 use std::path::Path;
 

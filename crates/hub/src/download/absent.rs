@@ -1,0 +1,32 @@
+//! In the place of `download` where the feature is off: nothing is kept, nothing is fetched.
+
+use std::path::PathBuf;
+
+use crate::{Address, Error, Failure, Progress, Remote, Result};
+
+/// Settings of downloads. This program was built without the feature `download`.
+#[derive(Clone, Debug, Default)]
+pub struct Downloads {
+    /// Fetch nothing.
+    pub offline: bool,
+}
+
+impl Downloads {
+    /// The settings of this machine: there are none.
+    pub fn from_env() -> Self {
+        Self::default()
+    }
+
+    /// The file of an address, if it was fetched before.
+    pub fn cached(&self, _: &Address) -> Option<PathBuf> {
+        None
+    }
+
+    /// Fetches a file.
+    ///
+    /// # Errors
+    /// Always: the feature is off.
+    pub fn fetch(&self, remote: &Remote, _: Progress) -> Result<PathBuf> {
+        Err(Error::Download { address: remote.address.to_string(), failure: Failure::NotBuiltIn })
+    }
+}
