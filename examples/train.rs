@@ -30,7 +30,7 @@ fn main() -> Result<()> {
     };
 
     let store = Store::new(config.train.seed, DType::F32, &Device::Cpu);
-    let network = model.layers(config.classes.len()).build(store.var_builder())?;
+    let layers = model.layers(config.classes.len());
     let plain = LoaderConfig { batch: config.train.batch, seed: config.train.seed, ..LoaderConfig::default() };
     let shuffled = LoaderConfig { order: Order::Shuffled, ..plain.clone() };
     let train = Loader::new(pictures, shuffled, config.preprocess.clone(), Some(config.train.augment.clone()))?;
@@ -38,7 +38,7 @@ fn main() -> Result<()> {
 
     let folder = tempfile::tempdir()?;
     let run = RunFolder::create(folder.path(), model.task.name(), "example", &config)?;
-    let outcome = Trainer::new(&network, &store, model.loss, config, run)?.run(&train, Some(&val), &mut Lines)?;
+    let outcome = Trainer::new(&layers, &store, model.loss, config, run)?.run(&train, Some(&val), &mut Lines)?;
 
     let (epoch, best) = outcome.best.expect("there is a validation part");
     println!("best in epoch {epoch}: {:.0} % of {} pictures right", 100.0 * best.accuracy, best.count);

@@ -1,11 +1,13 @@
 //! A model with its weights, from the flags that choose them.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use cirio::Model;
 use cirio::nn::{Inference, Weights};
 use cirio::vision::Preprocess;
-use cirio_hub::{Downloads, Registry, Resolved};
+use cirio_hub::{Downloads, Registry, Resolved, Source};
 use cirio_nn::device::DeviceChoice;
 
 use crate::progress::Fetched;
@@ -77,6 +79,8 @@ pub struct Network {
     pub classes: Vec<String>,
     pub preprocess: Preprocess,
     pub device: Device,
+    /// The folder of the run that made the weights, where that was given.
+    pub run: Option<PathBuf>,
 }
 
 impl Choice {
@@ -101,7 +105,8 @@ impl Choice {
         let weights = Weights::open(&found.path)?;
         let layers = model.layers(classes.len()).with_input(preprocess.output_shape());
         let stack = layers.load(&weights, &device).with_context(|| format!("{name} as {}", model.name))?;
-        Ok(Network { model, name, inference: stack.for_inference()?, classes, preprocess, device })
+        let run = found.path.parent().filter(|_| found.source == Source::Run).map(Path::to_owned);
+        Ok(Network { model, name, inference: stack.for_inference()?, classes, preprocess, device, run })
     }
 
     fn resolve(&self) -> Result<Resolved> {

@@ -2,7 +2,30 @@
 
 use cirio_nn::device::DeviceChoice;
 use cirio_train::Curve;
+use cirio_vision::Views;
 use cirio_vision::augment::Pipeline;
+use clap::ValueEnum;
+
+/// `--tta`: views of each picture over which a prediction is averaged.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Tta {
+    /// One view.
+    None,
+    /// The picture and its mirror image.
+    Flip,
+    /// Four corners and the middle of what is cropped, and their mirror images.
+    TenCrop,
+}
+
+impl From<Tta> for Views {
+    fn from(tta: Tta) -> Self {
+        match tta {
+            Tta::None => Self::One,
+            Tta::Flip => Self::Flip,
+            Tta::TenCrop => Self::TenCrop,
+        }
+    }
+}
 
 /// `3x224x224` as `[3, 224, 224]`.
 pub fn volume(text: &str) -> Result<[usize; 3], String> {

@@ -52,6 +52,11 @@ pub trait Dataset: Send + Sync {
         &[]
     }
 
+    /// What whoever uses the set should know of it, one line each.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
+
     /// The number of pictures, N.
     fn len(&self) -> usize {
         self.labels().len()

@@ -2,7 +2,7 @@
 //!
 //! Either `D/class/picture.png`, or `D/train/class/…` with `D/val/class/…` or `D/test/class/…` beside it.
 //! Classes are the sorted names of the subfolders; pictures are found recursively, in sorted order, by
-//! their extension. Hidden files and folders are not looked at.
+//! their extension; two files whose names differ in the extension alone are two pictures. Hidden files and folders are not looked at.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -27,6 +27,7 @@ pub struct ImageFolder {
     paths: Vec<PathBuf>,
     labels: Vec<u32>,
     skipped: Vec<Skipped>,
+    notes: Vec<String>,
 }
 
 impl ImageFolder {
@@ -49,19 +50,23 @@ impl ImageFolder {
         let classes = class_names(root, &folders, options.class_names.as_deref())?;
 
         let place = layout.place(dir, split, options.val_fraction)?;
-        let (files, name) = match place {
+        let (files, name, notes) = match place {
             Place::Folder(folder) => {
                 only_known(folder, root, &folders)?;
-                (list(folder, &folders)?, folder.display().to_string())
+                let files = list(folder, &folders)?;
+                let notes = twins(&files.paths);
+                (files, folder.display().to_string(), notes)
             }
             Place::Drawn(fraction) => {
                 let files = list(root, &folders)?;
                 refuse_empty(root, &folders, &files.labels)?;
                 let (train, val) = hold_out(&files.labels, fraction, options.seed);
+                let notes = twins(&files.paths);
                 let percent = (1000.0 * fraction).round() / 10.0;
                 match split {
-                    Split::Train => (files.choose(train), format!("{} without the {percent} % held out", root.display())),
-                    _ => (files.choose(val), format!("{percent} % held out of {}", root.display())),
+                    Split::Train => (files.choose(train), format!("{} without the {percent} % held out", root.display()), notes),
+                    // They have been said of the whole.
+                    _ => (files.choose(val), format!("{percent} % held out of {}", root.display()), None),
                 }
             }
         };
@@ -72,7 +77,7 @@ impl ImageFolder {
         if files.paths.is_empty() {
             return Err(Error::layout(dir, format!("has no picture for {} that can be read", split.name())));
         }
-        Ok(Self { name, classes, paths: files.paths, labels: files.labels, skipped })
+        Ok(Self { name, classes, paths: files.paths, labels: files.labels, skipped, notes: notes.into_iter().collect() })
     }
 
     /// The files, in the order of the set.
@@ -107,6 +112,10 @@ impl Dataset for ImageFolder {
 
     fn skipped(&self) -> &[Skipped] {
         &self.skipped
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
     }
 }
 
@@ -204,6 +213,18 @@ fn pictures_below(class: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
     }
     paths[first..].sort_unstable();
     Ok(())
+}
+
+/// What is to be said of files that differ in their endings alone, `a.jpg` and `a.png`: torchvision takes them for two pictures
+/// too, but they may be one, and then in two parts of the data.
+fn twins(paths: &[PathBuf]) -> Option<String> {
+    let mut stems = BTreeSet::new();
+    let twins: Vec<&PathBuf> = paths.iter().filter(|path| !stems.insert(path.with_extension(""))).collect();
+    let first = twins.first()?.display();
+    let count = twins.len();
+    Some(format!(
+        "{count} of the pictures have the name of another one but for its ending, first {first}; each counts as a picture of its own"
+    ))
 }
 
 /// The sorted names of what is in `dir`, without the hidden ones.

@@ -53,6 +53,10 @@ impl Dataset for Relabelled {
     fn skipped(&self) -> &[Skipped] {
         self.whole.skipped()
     }
+
+    fn notes(&self) -> &[String] {
+        self.whole.notes()
+    }
 }
 
 #[cfg(test)]

@@ -83,6 +83,10 @@ impl Dataset for Subset {
     fn skipped(&self) -> &[Skipped] {
         self.whole.skipped()
     }
+
+    fn notes(&self) -> &[String] {
+        self.whole.notes()
+    }
 }
 
 fn at_least_one(option: &'static str, count: usize) -> Result<()> {

@@ -42,17 +42,40 @@ impl Loss {
         }
     }
 
+    /// The mean loss of a batch whose classes count by `class_weights` (K), a scalar; as torch's
+    /// `cross_entropy(weight=…)` has it.
+    ///
+    /// Cross-entropy is -Σ w_k·t_k·log softmax(x)_k, summed over the images; another loss is multiplied by Σ w_k·t_k. The sum
+    /// is divided by the weights of the right classes; for soft targets by N.
+    ///
+    /// # Errors
+    /// As [`Self::mean`], and when there is not one weight a class.
+    pub fn weighted_mean(&self, logits: &Tensor, targets: &Targets, class_weights: &Tensor) -> Result<Tensor> {
+        let (images, classes) = logits.dims2()?;
+        if class_weights.dims() != [classes] {
+            candle_core::bail!("{classes} classes have weights of shape {:?}, expected ({classes})", class_weights.dims());
+        }
+        if images == 0 {
+            return self.mean(logits, targets);
+        }
+        let class_weights = class_weights.to_dtype(logits.dtype())?;
+        let of_images = weighted(&class_weights.broadcast_as(logits.shape())?.contiguous()?, targets)?;
+        let losses = match *self {
+            Self::CrossEntropy { label_smoothing } => {
+                cross_entropy(&log_softmax(logits)?.broadcast_mul(&class_weights)?, targets, label_smoothing)?
+            }
+            Self::MaximumPosterior { .. } => (self.each(logits, targets)? * &of_images)?,
+        };
+        match targets {
+            Targets::Labels(_) => losses.sum_all()? / of_images.sum_all()?,
+            Targets::Soft(_) => losses.mean_all(),
+        }
+    }
+
     /// The loss of each image, (N).
     pub fn each(&self, logits: &Tensor, targets: &Targets) -> Result<Tensor> {
         match *self {
-            Self::CrossEntropy { label_smoothing } => {
-                let scores = log_softmax(logits)?;
-                let right = weighted(&scores, targets)?;
-                match label_smoothing {
-                    0.0 => right.neg(),
-                    share => ((right * (1.0 - share))? + (scores.mean(D::Minus1)? * share)?)?.neg(),
-                }
-            }
+            Self::CrossEntropy { label_smoothing } => cross_entropy(&log_softmax(logits)?, targets, label_smoothing),
             Self::MaximumPosterior { rubbish } => {
                 let (images, _) = logits.dims2()?;
                 let constant = Tensor::full(-rubbish, (images, 1), logits.device())?.to_dtype(logits.dtype())?;
@@ -60,6 +83,15 @@ impl Loss {
                 all - weighted(logits, targets)?
             }
         }
+    }
+}
+
+/// -Σ t_k·s_k for each image, (N), the targets smoothed; the scores s (N, K) are logarithms of shares.
+fn cross_entropy(scores: &Tensor, targets: &Targets, label_smoothing: f64) -> Result<Tensor> {
+    let right = weighted(scores, targets)?;
+    match label_smoothing {
+        0.0 => right.neg(),
+        share => ((right * (1.0 - share))? + (scores.mean(D::Minus1)? * share)?)?.neg(),
     }
 }
 
@@ -135,19 +167,67 @@ mod tests {
         Ok(())
     }
 
+    /// `F.cross_entropy(x, t, weight=w, label_smoothing=s)` for w = [.5, 2, 3], t the labels and then the shares, s = 0 and .1:
+    /// 0.785567523515415, 0.8304304203807387, 3.034991890316148, 3.0400418243266962
+    #[test]
+    fn class_weights_as_torch() -> Result<()> {
+        let logits = Tensor::new(&LOGITS, &Device::Cpu)?;
+        let weights = Tensor::new(&[0.5f64, 2.0, 3.0], &Device::Cpu)?;
+        let soft = Targets::Soft(Tensor::new(&[[0.2f64, 0.3, 0.5], [0.0, 0.9, 0.1]], &Device::Cpu)?);
+        for (targets, smoothing, expected) in [
+            (&labels()?, 0.0, 0.785567523515415),
+            (&labels()?, 0.1, 0.8304304203807387),
+            (&soft, 0.0, 3.034991890316148),
+            (&soft, 0.1, 3.0400418243266962),
+        ] {
+            let loss = Loss::CrossEntropy { label_smoothing: smoothing };
+            let found: f64 = loss.weighted_mean(&logits, targets, &weights)?.to_scalar()?;
+            assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+        }
+        let error = mean_weighted(Loss::CrossEntropy { label_smoothing: 0.0 }, &logits, &weights.narrow(0, 0, 2)?).unwrap_err().to_string();
+        assert!(error.contains("3 classes have weights of shape [2]"), "{error}");
+        Ok(())
+    }
+
+    fn mean_weighted(loss: Loss, logits: &Tensor, weights: &Tensor) -> Result<f64> {
+        loss.weighted_mean(logits, &labels()?, weights)?.to_scalar()
+    }
+
+    #[test]
+    fn equal_class_weights_change_nothing_and_a_weight_counts_like_copies() -> Result<()> {
+        let logits = Tensor::new(&LOGITS, &Device::Cpu)?;
+        for loss in [Loss::CrossEntropy { label_smoothing: 0.0 }, Loss::MaximumPosterior { rubbish: 0.1 }] {
+            let equal = mean_weighted(loss, &logits, &Tensor::new(&[7f64; 3], &Device::Cpu)?)?;
+            assert!((equal - mean(loss, &labels()?)?).abs() < 1e-12);
+            // The picture of class 1 three times.
+            let thrice = Tensor::new(&[LOGITS[0], LOGITS[1], LOGITS[1], LOGITS[1]], &Device::Cpu)?;
+            let copies = Targets::Labels(Tensor::new(&[2u32, 1, 1, 1], &Device::Cpu)?);
+            let copied: f64 = loss.mean(&thrice, &copies)?.to_scalar()?;
+            let weighted = mean_weighted(loss, &logits, &Tensor::new(&[1f64, 3.0, 1.0], &Device::Cpu)?)?;
+            assert!((copied - weighted).abs() < 1e-12, "{loss:?}");
+        }
+        Ok(())
+    }
+
     #[test]
     fn gradients_are_right() -> Result<()> {
         let soft = Targets::Soft(Tensor::new(&[[0.2f64, 0.3, 0.5], [0.0, 0.9, 0.1]], &Device::Cpu)?);
         for loss in [Loss::CrossEntropy { label_smoothing: 0.1 }, Loss::MaximumPosterior { rubbish: 0.1 }] {
-            for targets in [&labels()?, &soft] {
+            for (targets, weights) in
+                [(&labels()?, None), (&soft, None), (&labels()?, Some([0.5f64, 2.0, 3.0])), (&soft, Some([0.5, 2.0, 3.0]))]
+            {
+                let mean = |logits: &Tensor| match weights {
+                    None => loss.mean(logits, targets),
+                    Some(weights) => loss.weighted_mean(logits, targets, &Tensor::new(&weights, &Device::Cpu)?),
+                };
                 let logits = Var::new(&LOGITS, &Device::Cpu)?;
-                let gradients = loss.mean(&logits, targets)?.backward()?;
+                let gradients = mean(&logits)?.backward()?;
                 let gradient = gradients.get(&logits).expect("a gradient").to_vec2::<f64>()?;
                 for (row, column) in [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)] {
                     let moved = |by: f64| -> Result<f64> {
                         let mut values = LOGITS;
                         values[row][column] += by;
-                        loss.mean(&Tensor::new(&values, &Device::Cpu)?, targets)?.to_scalar()
+                        mean(&Tensor::new(&values, &Device::Cpu)?)?.to_scalar()
                     };
                     let numeric = (moved(1e-5)? - moved(-1e-5)?) / 2e-5;
                     assert!((gradient[row][column] - numeric).abs() < 1e-8, "{loss:?} {targets:?}");

@@ -1,6 +1,6 @@
 //! A network: the list of layers with its weights.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,6 +15,8 @@ use crate::{Error, Inference, InferenceConfig, Layers, Parameter, ParameterKind,
 /// What one forward pass carries along.
 pub struct Pass<'a> {
     dropout: Option<&'a DropoutSource>,
+    /// Whether the pass is among frozen layers, where it is one in evaluation.
+    frozen: Cell<bool>,
     /// Names of the layers whose outputs are wanted, with what has been found.
     taps: RefCell<Vec<(&'a str, Option<Tensor>)>>,
     /// The names of the blocks that the pass is inside of, each with a dot behind.
@@ -23,7 +25,8 @@ pub struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     fn new(dropout: Option<&'a DropoutSource>, taps: &[&'a str]) -> Self {
-        Self { dropout, taps: RefCell::new(taps.iter().map(|&name| (name, None)).collect()), prefix: RefCell::default() }
+        let taps = RefCell::new(taps.iter().map(|&name| (name, None)).collect());
+        Self { dropout, frozen: Cell::new(false), taps, prefix: RefCell::default() }
     }
 
     /// A pass in evaluation, of which no layer's output is kept.
@@ -31,14 +34,14 @@ impl<'a> Pass<'a> {
         Self::new(None, &[])
     }
 
-    /// Whether this is a pass in training.
+    /// Whether this is a pass in training, and not among the frozen layers that it begins with; see [`Stack`].
     pub fn is_training(&self) -> bool {
-        self.dropout.is_some()
+        self.dropout.is_some() && !self.frozen.get()
     }
 
     /// In training, the generator of the next dropout mask.
     pub fn dropout(&self) -> Option<ChaCha8Rng> {
-        self.dropout.map(DropoutSource::next)
+        self.dropout.filter(|_| self.is_training()).map(DropoutSource::next)
     }
 
     /// Keeps an output if it is wanted: by its layer's name, or by a prefix such as `layer1`, whose last layer counts.
@@ -78,9 +81,15 @@ impl DropoutSource {
 ///
 /// It is candle's [`ModuleT`]: `forward_t(images, true)` is a pass in training. [`Stack::forward`] is one in evaluation.
 /// (candle gives every `Module` a `forward_t` that ignores `train`, so a network with dropout or batch norm cannot be both.)
+///
+/// The layers before the first one that is trained, up to the last of them with weights, are a frozen prefix. In training it
+/// runs as in evaluation: no dropout, stored statistics; and it costs its forward pass alone, as candle keeps neither inputs
+/// nor gradients of what no variable is in. Dropout between the prefix and the first trained layer belongs to the latter.
 pub struct Stack {
     names: Vec<String>,
     layers: Vec<Arc<dyn Forward>>,
+    /// The number of layers of the frozen prefix; 0 for the lists inside of blocks.
+    frozen: usize,
     input: Volume,
     dropout: DropoutSource,
 }
@@ -89,13 +98,14 @@ impl Stack {
     pub(crate) fn build(layers: &Layers, weights: VarBuilder) -> crate::Result<Self> {
         let input = Volume::maps(layers.input());
         layers.sequence().volumes(&input)?;
-        Ok(Self::from_sequence(layers.sequence(), &input, weights)?)
+        let stack = Self::from_sequence(layers.sequence(), &input, weights)?;
+        Ok(Self { frozen: stack.frozen_prefix(), ..stack })
     }
 
     /// A stack of a list inside a block; the list's shapes have been checked.
     pub(crate) fn from_sequence(sequence: &Sequence, input: &Volume, weights: VarBuilder) -> Result<Self> {
         let mut volume = *input;
-        let mut stack = Self { names: Vec::new(), layers: Vec::new(), input: *input, dropout: DropoutSource::default() };
+        let mut stack = Self { names: Vec::new(), layers: Vec::new(), frozen: 0, input: *input, dropout: DropoutSource::default() };
         for (name, layer) in sequence.iter() {
             stack.layers.push(Arc::from(layer.build(&volume, weights.pp(name))?));
             stack.names.push(name.to_owned());
@@ -107,6 +117,22 @@ impl Stack {
     /// The names of the layers, in order.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// The name of the head: the last layer with weights, the one that a classifier for other classes gets anew.
+    pub fn head(&self) -> Option<&str> {
+        let has_weights = |layer: &Arc<dyn Forward>| layer.tensors().iter().any(|(_, _, kind)| *kind == ParameterKind::Weight);
+        let last = self.layers.iter().rposition(has_weights)?;
+        Some(&self.names[last])
+    }
+
+    /// One more than the place of the last layer with weights before the first one that is trained; 0 where none is trained.
+    fn frozen_prefix(&self) -> usize {
+        let is_trained = |layer: &Arc<dyn Forward>| {
+            layer.tensors().iter().any(|(_, tensor, kind)| *kind != ParameterKind::Buffer && tensor.is_variable())
+        };
+        let first = self.layers.iter().position(is_trained).unwrap_or(0);
+        self.layers[..first].iter().rposition(|layer| !layer.tensors().is_empty()).map_or(0, |last| last + 1)
     }
 
     /// (N, C, H, W) to the network's output, in evaluation: no dropout, the stored statistics.
@@ -219,6 +245,9 @@ impl Stack {
 
     /// One layer, and the ReLU behind it if it is wanted.
     fn layer(&self, index: usize, input: &Tensor, pass: &Pass, relu: bool) -> Result<Tensor> {
+        if self.frozen > 0 {
+            pass.frozen.set(index < self.frozen);
+        }
         let outside = pass.prefix.borrow().len();
         pass.prefix.borrow_mut().push_str(&self.names[index]);
         pass.prefix.borrow_mut().push('.');
@@ -326,6 +355,72 @@ mod tests {
         assert_eq!(names, ["layer1.0", "layer1.1", "flatten", "dropout", "fc"]);
         assert_eq!(values(&seen[4].1)?, values(&output)?);
         assert_eq!(values(&output)?, values(&network.forward(&images()?)?)?);
+        Ok(())
+    }
+
+    /// conv1, a dropout and conv2 are frozen, `fc` with the dropout before it is not.
+    fn half_frozen(dropout: f64) -> crate::Result<(Store, Layers)> {
+        let layers = Layers::new([2, 5, 7])
+            .then("conv1", same(4, 3))
+            .then("bn", crate::layer::batch_norm())
+            .then("relu1", Relu)
+            .then("drop1", Dropout(0.5))
+            .then("block", crate::layer::residual(Sequence::new().then("conv2", same(4, 3)).then("drop", Dropout(0.5))))
+            .then("relu2", Relu)
+            .then("pool", crate::layer::max_pool(2))
+            .then("flatten", Flatten)
+            .then("drop2", Dropout(dropout))
+            .then("fc", linear(3));
+        let store = Store::new(11, DType::F32, &Device::Cpu);
+        store.freeze(|name| !name.starts_with("fc."));
+        Ok((store, layers))
+    }
+
+    /// Nothing of what candle keeps for the backward pass is from the frozen prefix, by kernels or by candle's own operations.
+    #[test]
+    fn a_frozen_prefix_keeps_nothing() -> crate::Result<()> {
+        let (store, layers) = half_frozen(0.0)?;
+        let network = layers.build(store.var_builder())?;
+        let pass = Pass::new(Some(&network.dropout), &[]);
+        let run = || -> crate::Result<()> {
+            let mut output = images()?;
+            for index in 0..network.layers.len() {
+                output = network.layer(index, &output, &pass, false)?;
+                assert_eq!(output.track_op(), network.names[index] == "fc", "{}", network.names[index]);
+            }
+            let gradients = output.sqr()?.sum_all()?.backward()?;
+            let of = |name: &str| network.parameters().into_iter().find(|p| p.name == name).map(|p| p.tensor);
+            assert!(of("fc.weight").is_some_and(|weight| gradients.get(&weight).is_some()));
+            assert!(of("conv1.weight").is_some_and(|weight| gradients.get(&weight).is_none()));
+            Ok(())
+        };
+        run()?;
+        crate::ops::with_portable(run)
+    }
+
+    #[test]
+    fn a_frozen_prefix_has_no_dropout_and_the_head_keeps_its_own() -> crate::Result<()> {
+        let (store, layers) = half_frozen(0.0)?;
+        let network = layers.build(store.var_builder())?;
+        assert_eq!(values(&network.forward_t(&images()?, true)?)?, values(&network.forward(&images()?)?)?);
+        assert_eq!(network.dropout_state().drawn, 1, "only the head's was asked for a mask");
+        let (store, layers) = half_frozen(0.5)?;
+        let network = layers.build(store.var_builder())?;
+        assert_ne!(values(&network.forward_t(&images()?, true)?)?, values(&network.forward(&images()?)?)?);
+        // Thawed, by building it again.
+        store.freeze(|_| false);
+        let network = layers.build(store.var_builder())?;
+        network.forward_t(&images()?, true)?;
+        assert_eq!(network.dropout_state().drawn, 3);
+        Ok(())
+    }
+
+    #[test]
+    fn the_head_is_the_last_layer_with_weights() -> crate::Result<()> {
+        assert_eq!(network()?.head(), Some("fc"));
+        let layers = Layers::new([2, 5, 7]).then("a.0", same(4, 3)).then("bn", crate::layer::batch_norm()).then("relu", Relu);
+        assert_eq!(layers.build(Store::new(0, DType::F32, &Device::Cpu).var_builder())?.head(), Some("a.0"));
+        assert_eq!(Layers::new([1, 1, 1]).build(Store::new(0, DType::F32, &Device::Cpu).var_builder())?.head(), None);
         Ok(())
     }
 

@@ -20,6 +20,9 @@ pub struct TrainConfig {
     pub batch: usize,
     /// The learning rate at the top of the schedule.
     pub learning_rate: f64,
+    /// The head's own rate at the top of the schedule, where it is not that of the others; the head is [`cirio_nn::Stack::head`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head_learning_rate: Option<f64>,
     /// λ of the decay of weights towards 0.
     pub weight_decay: f64,
     /// The share of a target that is spread over all classes, where the loss is cross-entropy.
@@ -35,6 +38,12 @@ pub struct TrainConfig {
     pub patience: Option<u64>,
     /// Weights whose names begin so are not trained.
     pub freeze: Vec<String>,
+    /// Epochs after which all that is frozen is trained too. None to keep it frozen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unfreeze: Option<u64>,
+    /// How much each class counts in the loss that is trained with.
+    #[serde(skip_serializing_if = "ClassWeights::is_none")]
+    pub class_weights: ClassWeights,
     /// What weight decay acts on.
     pub decayed: Decayed,
     /// A bound on gradients.
@@ -49,6 +58,34 @@ pub struct TrainConfig {
     pub schedule: Schedule,
     /// Random changes of the training pictures.
     pub augment: Pipeline,
+}
+
+/// How much the classes count in the loss that is trained with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClassWeights {
+    /// Every picture counts the same.
+    #[default]
+    None,
+    /// Every class counts the same: a picture of class k, of n_k pictures, counts n / (K·n_k).
+    Balanced,
+}
+
+impl ClassWeights {
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+
+    /// The weights of K classes with so many pictures each; none where every picture counts the same. A class without pictures
+    /// has the weight 0.
+    pub fn of(self, counts: &[usize]) -> Option<Vec<f64>> {
+        let whole: usize = counts.iter().sum();
+        let weight = |&count: &usize| if count == 0 { 0.0 } else { whole as f64 / (counts.len() as f64 * count as f64) };
+        match self {
+            Self::None => None,
+            Self::Balanced => Some(counts.iter().map(weight).collect()),
+        }
+    }
 }
 
 /// How the pictures of a batch are mixed; the number is α of Beta(α, α).
@@ -67,6 +104,7 @@ impl Default for TrainConfig {
             epochs: 20,
             batch: 128,
             learning_rate: 0.05,
+            head_learning_rate: None,
             weight_decay: 5e-4,
             label_smoothing: 0.0,
             layer_decay: 1.0,
@@ -74,6 +112,8 @@ impl Default for TrainConfig {
             ema: 0.999,
             patience: None,
             freeze: Vec::new(),
+            unfreeze: None,
+            class_weights: ClassWeights::None,
             decayed: Decayed::Weights,
             clip: None,
             mix: None,
@@ -110,6 +150,12 @@ impl TrainConfig {
             false => Err(Error::config(key, value, "a number above 0")),
         };
         positive("learning_rate", self.learning_rate)?;
+        if let Some(rate) = self.head_learning_rate {
+            positive("head_learning_rate", rate)?;
+        }
+        if self.unfreeze.is_some_and(|epochs| epochs == 0 || self.freeze.is_empty()) {
+            return Err(Error::config("unfreeze", self.unfreeze.unwrap_or_default(), "at least one epoch, and something frozen"));
+        }
         if let Some(Clip::Norm(limit) | Clip::Value(limit)) = self.clip {
             positive("clip", limit)?;
         }
@@ -126,7 +172,17 @@ impl TrainConfig {
 
     /// How parameters are grouped.
     pub fn groups(&self) -> GroupOptions {
-        GroupOptions { weight_decay: self.weight_decay, decayed: self.decayed, layer_decay: self.layer_decay }
+        GroupOptions {
+            weight_decay: self.weight_decay,
+            decayed: self.decayed,
+            layer_decay: self.layer_decay,
+            head_scale: self.head_learning_rate.map_or(1.0, |rate| rate / self.learning_rate),
+        }
+    }
+
+    /// Whether the weight of this name is frozen at the beginning of a run.
+    pub fn freezes(&self, name: &str) -> bool {
+        self.freeze.iter().any(|prefix| name.starts_with(prefix.as_str()))
     }
 
     /// The model's loss, smoothed as the configuration says.
@@ -181,6 +237,10 @@ mod tests {
                 mix: Some(Mix::Mixup(0.2)),
                 clip: Some(Clip::Norm(1.0)),
                 patience: Some(3),
+                freeze: vec!["conv".into()],
+                unfreeze: Some(2),
+                head_learning_rate: Some(0.2),
+                class_weights: ClassWeights::Balanced,
                 schedule: Schedule { curve: Curve::MultiStep { milestones: vec![3, 5], gamma: 0.1 }, ..Schedule::default() },
                 ..TrainConfig::default()
             },
@@ -192,12 +252,24 @@ mod tests {
     }
 
     #[test]
+    fn balanced_classes_count_the_same() {
+        assert_eq!(ClassWeights::None.of(&[1, 2]), None);
+        // sklearn.utils.class_weight.compute_class_weight('balanced', classes=[0, 1, 2], y=[0]*6 + [1]*3 + [2])
+        let weights = ClassWeights::Balanced.of(&[6, 3, 1]).expect("weights");
+        assert!(weights.iter().zip([0.55555556, 1.11111111, 3.33333333]).all(|(a, b)| (a - b).abs() < 1e-8), "{weights:?}");
+        assert_eq!(ClassWeights::Balanced.of(&[4, 0]), Some(vec![0.5, 0.0]));
+    }
+
+    #[test]
     fn settings_that_cannot_be_are_named() {
         let usual = TrainConfig::default;
         usual().check().expect("the defaults are sound");
         for (wrong, word) in [
             (TrainConfig { epochs: 0, ..usual() }, "epochs"),
             (TrainConfig { learning_rate: f64::NAN, ..usual() }, "learning_rate"),
+            (TrainConfig { head_learning_rate: Some(0.0), ..usual() }, "head_learning_rate"),
+            (TrainConfig { unfreeze: Some(0), freeze: vec!["conv".into()], ..usual() }, "unfreeze"),
+            (TrainConfig { unfreeze: Some(3), ..usual() }, "something frozen"),
             (TrainConfig { weight_decay: -1.0, ..usual() }, "weight_decay"),
             (TrainConfig { layer_decay: 0.0, ..usual() }, "layer_decay"),
             (TrainConfig { label_smoothing: 1.0, ..usual() }, "label_smoothing"),

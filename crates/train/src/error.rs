@@ -61,6 +61,22 @@ pub enum Error {
         /// Which checkpoint is left.
         kept: String,
     },
+    /// A label that is no class of the network.
+    #[error("the label {label} is none of the {classes} classes (0 to {})", classes.saturating_sub(1))]
+    Label {
+        /// The label.
+        label: usize,
+        /// K.
+        classes: usize,
+    },
+    /// A network and a data set with other numbers of classes.
+    #[error("the network has {network} classes, the data set {data}")]
+    Classes {
+        /// K of the network.
+        network: usize,
+        /// K of the data set.
+        data: usize,
+    },
     /// Nothing to train or to evaluate with.
     #[error("{0}")]
     Empty(String),

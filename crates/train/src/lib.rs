@@ -21,10 +21,10 @@ mod run;
 mod schedule;
 mod trainer;
 
-pub use config::{Mix, RunConfig, TrainConfig};
+pub use config::{ClassWeights, Mix, RunConfig, TrainConfig};
 pub use ema::Ema;
 pub use error::{Error, Result};
-pub use evaluate::evaluate;
+pub use evaluate::{average_views, evaluate};
 pub use finder::{Finding, find_learning_rate};
 pub use metrics::{ClassScores, Confusion, Scores, Tally};
 pub use run::{EpochLine, RunFolder, StepLine};

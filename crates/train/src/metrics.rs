@@ -55,7 +55,7 @@ impl Tally {
         for ((row, label), loss) in rows.iter().zip(labels).zip(losses) {
             let label = label as usize;
             let Some(rank) = rank(row, label) else {
-                return Err(candle_core::Error::Msg(format!("the label {label} is none of the {} classes", row.len())).into());
+                return Err(Error::Label { label, classes: row.len() });
             };
             self.count += 1;
             self.loss += loss;
@@ -142,10 +142,7 @@ impl Confusion {
         let place = (truth < self.classes && predicted < self.classes).then_some(truth * self.classes + predicted);
         match place.and_then(|place| self.counts.get_mut(place)) {
             Some(count) => *count += 1,
-            None => {
-                let reason = format!("class {truth} taken for class {predicted}, but there are {} classes", self.classes);
-                return Err(Error::Empty(reason));
-            }
+            None => return Err(Error::Label { label: truth.max(predicted), classes: self.classes }),
         }
         Ok(())
     }

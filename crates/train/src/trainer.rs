@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use candle_core::{DType, ModuleT, Tensor};
-use cirio_data::{Batch, Loader, Purpose, Skipped, derived_rng};
+use cirio_data::{Batch, Loader, Purpose, Skipped, class_counts, derived_rng};
 use cirio_nn::loss::{Loss, Targets};
-use cirio_nn::{Stack, Store, files};
+use cirio_nn::{Layers, Stack, Store, files};
 use cirio_vision::augment::{cutmix, mixup};
 
 use crate::checkpoint::{Parts, State};
 use crate::optim::{Optimizer, clip, param_groups};
 use crate::run::{CHECKPOINT, Line, Log};
-use crate::{Confusion, Ema, EpochLine, Error, Length, Mix, Result, RunConfig, RunFolder, Scores, StepLine, Tally, evaluate};
+use crate::{Confusion, Ema, EpochLine, Error, Length, Mix, Result, RunConfig, RunFolder, Scores, StepLine, Tally, TrainConfig, evaluate};
 
 const LAST: &str = "last.safetensors";
 const BEST: &str = "best.safetensors";
@@ -50,7 +50,8 @@ pub struct Outcome {
 
 /// Trains one network in one run folder.
 pub struct Trainer<'a> {
-    network: &'a Stack,
+    layers: &'a Layers,
+    network: Stack,
     store: &'a Store,
     /// The model's loss, by which it is evaluated.
     loss: Loss,
@@ -65,15 +66,20 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// A trainer for `network`, whose weights `store` owns. Where the folder has a checkpoint, the run goes on from it.
+    /// A trainer for the network of these layers, whose weights `store` owns: those that it has, or makes. It freezes what the
+    /// configuration says. Where the folder has a checkpoint, the run goes on from it.
     ///
     /// # Errors
     /// When the configuration makes no sense, nothing is left to be trained, or the checkpoint is not this run's.
-    pub fn new(network: &'a Stack, store: &'a Store, loss: Loss, config: RunConfig, folder: RunFolder) -> Result<Self> {
+    pub fn new(layers: &'a Layers, store: &'a Store, loss: Loss, config: RunConfig, folder: RunFolder) -> Result<Self> {
         config.train.check()?;
-        let groups = param_groups(&network.parameters(), &config.train.groups())?;
+        let mut groups = param_groups(&network(layers, store, &config.train, false)?.parameters(), &config.train.groups())?;
         if groups.is_empty() {
             return Err(Error::Empty("every weight is frozen: there is nothing to train".into()));
+        }
+        if config.train.unfreeze.is_some() {
+            // What is trained later only is there from the beginning, and has no gradient until then.
+            groups = param_groups(&network(layers, store, &config.train, true)?.parameters(), &config.train.groups())?;
         }
         let mut optimizer = Optimizer::new(config.train.optimizer, groups)?;
         let mut ema = (config.train.ema > 0.0).then(|| Ema::new(config.train.ema, store)).transpose()?;
@@ -82,9 +88,10 @@ impl<'a> Trainer<'a> {
             true => Parts { store, optimizer: &mut optimizer, ema: ema.as_mut() }.restore(&path, &config.train)?,
             false => State::new(&config.train),
         };
+        let network = network(layers, store, &config.train, state.thawed.is_some())?;
         network.set_dropout_state(state.dropout());
         let log = Log::open(folder.path(), state.epoch)?;
-        Ok(Self { network, store, loss, training_loss: config.train.loss(loss), config, folder, optimizer, ema, state, log })
+        Ok(Self { layers, network, store, loss, training_loss: config.train.loss(loss), config, folder, optimizer, ema, state, log })
     }
 
     /// Epochs done so far, by this and earlier parts of the run.
@@ -110,6 +117,9 @@ impl<'a> Trainer<'a> {
         let mut stopped_early = self.has_no_patience_left();
         while self.state.epoch < epochs && !stopped_early {
             progress.epoch_begins(self.state.epoch + 1, epochs, train.pictures());
+            if self.config.train.unfreeze == Some(self.state.epoch) {
+                self.thaw()?;
+            }
             self.epoch(train, val, &length, progress)?;
             stopped_early = self.has_no_patience_left();
         }
@@ -131,6 +141,15 @@ impl<'a> Trainer<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// From now on trains what was frozen.
+    fn thaw(&mut self) -> Result<()> {
+        let network = network(self.layers, self.store, &self.config.train, true)?;
+        network.set_dropout_state(self.network.dropout_state());
+        self.network = network;
+        self.state.thawed = Some(self.state.step);
+        Ok(())
     }
 
     /// One epoch, its evaluation, and all that is written after it.
@@ -169,6 +188,7 @@ impl<'a> Trainer<'a> {
     /// The steps of an epoch. Returns the mean loss, the share that was right, and the last learning rate.
     fn steps(&mut self, train: &Loader, length: &Length, start: Instant, progress: &mut dyn Progress) -> Result<(f64, Option<f64>, f64)> {
         let epoch = self.state.epoch;
+        let class_weights = self.class_weights(train)?;
         let every = length.steps_per_epoch.div_ceil(LINES_AN_EPOCH).max(1);
         let mut tally = Tally::new(self.config.classes.len());
         let (mut loss_sum, mut pictures, mut lr) = (0.0, 0usize, 0.0);
@@ -176,7 +196,7 @@ impl<'a> Trainer<'a> {
         for batch in batches.by_ref() {
             let batch = batch?;
             lr = self.config.train.learning_rate * self.config.train.schedule.factor(self.state.step, length);
-            let loss = self.step(&batch, lr, &mut tally)?;
+            let loss = self.step(&batch, class_weights.as_ref(), lr, &mut tally)?;
             self.state.step += 1;
             loss_sum += loss * batch.labels.len() as f64;
             pictures += batch.labels.len();
@@ -201,7 +221,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// One step; its loss.
-    fn step(&mut self, batch: &Batch, lr: f64, tally: &mut Tally) -> Result<f64> {
+    fn step(&mut self, batch: &Batch, class_weights: Option<&Tensor>, lr: f64, tally: &mut Tally) -> Result<f64> {
         let labels = batch.labels_tensor()?;
         let (images, targets) = match self.config.train.mix {
             None => (batch.images.clone(), Targets::Labels(labels.clone())),
@@ -209,7 +229,10 @@ impl<'a> Trainer<'a> {
         };
         let logits = self.network.forward_t(&images, true)?;
         let losses = self.training_loss.each(&logits, &targets)?;
-        let loss = losses.mean_all()?;
+        let loss = match class_weights {
+            None => losses.mean_all()?,
+            Some(weights) => self.training_loss.weighted_mean(&logits, &targets, weights)?,
+        };
         let value = f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?);
         if !value.is_finite() {
             return Ok(value);
@@ -228,13 +251,20 @@ impl<'a> Trainer<'a> {
         Ok(value)
     }
 
+    /// The weight of each class (K) in the loss, if the classes do not count by their pictures.
+    fn class_weights(&self, train: &Loader) -> Result<Option<Tensor>> {
+        let counts = class_counts(train.dataset().labels(), self.config.classes.len());
+        let weights = self.config.train.class_weights.of(&counts);
+        Ok(weights.map(|weights| Tensor::new(weights, &train.config().device)?.to_dtype(DType::F32)).transpose()?)
+    }
+
     fn mixed(&self, batch: &Batch, mix: Mix) -> Result<(Tensor, Targets)> {
         let classes = self.config.classes.len();
         let mut shares = vec![0f32; batch.labels.len() * classes];
         for (row, &label) in shares.chunks_exact_mut(classes).zip(&batch.labels) {
             match row.get_mut(label as usize) {
                 Some(share) => *share = 1.0,
-                None => return Err(Error::Empty(format!("the label {label} is none of the {classes} classes"))),
+                None => return Err(Error::Label { label: label as usize, classes }),
             }
         }
         let targets = Tensor::from_vec(shares, (batch.labels.len(), classes), batch.images.device())?;
@@ -315,6 +345,13 @@ impl<'a> Trainer<'a> {
         };
         Error::Diverged { what: format!("{what} is {value}"), epoch: line.epoch, step: line.step, learning_rate: line.lr, kept }
     }
+}
+
+/// The network, with what the configuration freezes frozen or thawed; its tensors are the store's.
+fn network(layers: &Layers, store: &Store, config: &TrainConfig, thawed: bool) -> Result<Stack> {
+    let rule = config.clone();
+    store.freeze(move |name| !thawed && rule.freezes(name));
+    Ok(layers.build(store.var_builder())?)
 }
 
 /// The number of a loader's pictures, and a hash (FNV-1a) of their names and labels.

@@ -9,9 +9,11 @@ use candle_core::{DType, Device};
 use cirio_data::{InMemory, Loader, LoaderConfig, Order, PictureSize};
 use cirio_nn::layer::{Dropout, Flatten, Relu, batch_norm, conv, linear, max_pool};
 use cirio_nn::loss::Loss;
-use cirio_nn::{Layers, Stack, Store, Weights};
+use cirio_nn::{Layers, Store, Weights};
 use cirio_train::optim::{AdamW, Clip, Rule};
-use cirio_train::{EpochLine, Error, Mix, Outcome, Progress, Result, RunConfig, RunFolder, TrainConfig, Trainer, find_learning_rate};
+use cirio_train::{
+    ClassWeights, EpochLine, Error, Mix, Outcome, Progress, Result, RunConfig, RunFolder, TrainConfig, Trainer, find_learning_rate,
+};
 use cirio_vision::{Preprocess, Resize};
 
 const SIDE: usize = 8;
@@ -64,19 +66,19 @@ fn learnable() -> RunConfig {
     RunConfig { train: TrainConfig { augment: "none".parse().expect("a pipeline"), ema: 0.9, epochs: 8, ..config.train }, ..config }
 }
 
-fn network(config: &RunConfig) -> Result<(Stack, Store)> {
-    let store = Store::new(config.train.seed, DType::F32, &Device::Cpu);
-    let frozen = config.train.freeze.clone();
-    store.freeze(move |name| frozen.iter().any(|prefix| name.starts_with(prefix.as_str())));
-    let layers = Layers::new([1, SIDE, SIDE])
+fn layers() -> Layers {
+    Layers::new([1, SIDE, SIDE])
         .then("conv", conv(4, 3))
         .then("bn", batch_norm())
         .then("relu", Relu)
         .then("pool", max_pool(2))
         .then("flatten", Flatten)
         .then("dropout", Dropout(0.2))
-        .then("fc", linear(2));
-    Ok((layers.build(store.var_builder())?, store))
+        .then("fc", linear(2))
+}
+
+fn store(config: &RunConfig) -> Store {
+    Store::new(config.train.seed, DType::F32, &Device::Cpu)
 }
 
 fn loaders(config: &RunConfig, workers: usize) -> Result<(Loader, Loader)> {
@@ -103,9 +105,9 @@ fn train(folder: &Path, config: RunConfig, workers: usize, progress: &mut dyn Pr
         true => RunFolder::open(folder)?,
         false => (RunFolder::create_at(folder, &config)?, config),
     };
-    let (network, store) = network(&config)?;
+    let store = store(&config);
     let (train, val) = loaders(&config, workers)?;
-    Trainer::new(&network, &store, LOSS, config, folder)?.run(&train, Some(&val), progress)
+    Trainer::new(&layers(), &store, LOSS, config, folder)?.run(&train, Some(&val), progress)
 }
 
 fn bytes(folder: &Path, name: &str) -> Vec<u8> {
@@ -181,6 +183,16 @@ fn a_resumed_run_ends_as_the_whole_one() -> Result<()> {
             ..usual.train.clone()
         },
         TrainConfig { mix: Some(Mix::Cutmix(1.0)), layer_decay: 0.5, freeze: vec!["conv.".into()], ..usual.train.clone() },
+        // Killed before it is thawed, at that moment, and after it.
+        TrainConfig { freeze: vec!["conv.".into(), "bn.".into()], unfreeze: Some(1), head_learning_rate: Some(0.1), ..usual.train.clone() },
+        TrainConfig {
+            optimizer: Rule::AdamW(AdamW::default()),
+            learning_rate: 1e-3,
+            freeze: vec!["conv.".into()],
+            unfreeze: Some(2),
+            class_weights: ClassWeights::Balanced,
+            ..usual.train.clone()
+        },
     ] {
         let config = RunConfig { train: recipe, ..usual.clone() };
         let (whole, parts) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
@@ -199,6 +211,37 @@ fn a_resumed_run_ends_as_the_whole_one() -> Result<()> {
             text.lines().map(|line| line.split(",\"seconds\"").next().unwrap_or_default().to_owned()).collect()
         };
         assert_eq!(epochs(whole.path()), epochs(parts.path()), "no line is lost or there twice");
+    }
+    Ok(())
+}
+
+/// The conv's weights after each epoch.
+struct Watched<'a>(&'a Store, Vec<Vec<f32>>);
+
+impl Progress for Watched<'_> {
+    fn epoch_ends(&mut self, _line: &EpochLine, _best: bool) {
+        let weights = self.0.tensors()["conv.weight"].flatten_all().and_then(|flat| flat.to_vec1());
+        self.1.push(weights.expect("numbers"));
+    }
+}
+
+#[test]
+fn what_is_frozen_is_thawed_after_its_epochs_and_moves_gently() -> Result<()> {
+    for optimizer in [config().train.optimizer, Rule::AdamW(AdamW::default())] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let usual = config();
+        let recipe = TrainConfig { optimizer, learning_rate: 1e-4, freeze: vec!["conv.".into()], unfreeze: Some(2), ..usual.train.clone() };
+        let config = RunConfig { train: recipe, ..usual };
+        let store = store(&config);
+        let (train, val) = loaders(&config, 1)?;
+        let run = RunFolder::create_at(folder.path(), &config)?;
+        let mut watched = Watched(&store, Vec::new());
+        Trainer::new(&layers(), &store, LOSS, config, run)?.run(&train, Some(&val), &mut watched)?;
+        let epochs = watched.1;
+        assert!(epochs[0] == epochs[1] && epochs[1] != epochs[2] && epochs[2] != epochs[3]);
+        // Five steps of at most the rate each: Adam's first steps are as long as its later ones, also for what begins late.
+        let furthest = epochs[1].iter().zip(&epochs[2]).map(|(before, after)| (before - after).abs()).fold(0.0, f32::max);
+        assert!(furthest < 5.0 * 1.1e-4 * 5.0, "{furthest}");
     }
     Ok(())
 }
@@ -238,6 +281,25 @@ fn no_patience_ends_early_and_stays_ended() -> Result<()> {
     assert_eq!(counted.0.len() as u64, outcome.epochs);
     let again = train(folder.path(), config, 1, &mut ())?;
     assert_eq!((again.epochs, again.stopped_early), (outcome.epochs, true));
+    Ok(())
+}
+
+#[test]
+fn a_folder_is_for_one_process_and_a_lost_checkpoint_is_said() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    train(folder.path(), config(), 1, &mut ())?;
+    let held = RunFolder::open(folder.path())?;
+    let error = train(folder.path(), config(), 1, &mut ()).expect_err("locked").to_string();
+    assert!(error.contains("another process is training in this folder"), "{error}");
+    assert_eq!(RunFolder::config(folder.path())?, held.1, "it can still be looked into");
+    drop(held);
+    fs::remove_file(folder.path().join("checkpoint.safetensors")).expect("removed");
+    let error = train(folder.path(), config(), 1, &mut ()).expect_err("no checkpoint").to_string();
+    assert!(error.contains("checkpoint.safetensors: is gone"), "{error}");
+    // One that was killed in its first epoch begins again.
+    let metrics = String::from_utf8(bytes(folder.path(), "metrics.jsonl")).expect("text");
+    fs::write(folder.path().join("metrics.jsonl"), metrics.lines().next().expect("a line").to_owned() + "\n").expect("written");
+    assert_eq!(train(folder.path(), config(), 1, &mut ())?.epochs, 4);
     Ok(())
 }
 
@@ -332,7 +394,8 @@ fn nothing_to_train_and_occupied_folders_are_errors() -> Result<()> {
 #[test]
 fn the_finder_suggests_a_rate_and_changes_nothing() -> Result<()> {
     let config = learnable();
-    let (network, store) = network(&config)?;
+    let store = store(&config);
+    let network = layers().build(store.var_builder())?;
     let before = store.tensors()["fc.weight"].copy()?.to_vec2::<f32>()?;
     let (train, _) = loaders(&config, 1)?;
     let found = find_learning_rate(&network, &store, LOSS, config.train.optimizer, &config.train.groups(), &train, 120)?;

@@ -34,6 +34,21 @@ pub fn center_crop(image: &Image, width: usize, height: usize) -> Result<Image> 
     crop(&padded, offset(padded.width(), width), offset(padded.height(), height), width, height)
 }
 
+/// Ten parts, as torchvision's `ten_crop` orders them: upper left, upper right, lower left, lower right and middle, then the same
+/// five of the mirrored picture (Krizhevsky et al. 2012, section 4.1).
+///
+/// # Errors
+/// When a side is 0 or longer than the picture's.
+pub fn ten_crop(image: &Image, width: usize, height: usize) -> Result<[Image; 10]> {
+    let five = |image: &Image| -> Result<[Image; 5]> {
+        let (right, bottom) = (image.width().saturating_sub(width), image.height().saturating_sub(height));
+        let part = |left, top| crop(image, left, top, width, height);
+        Ok([part(0, 0)?, part(right, 0)?, part(0, bottom)?, part(right, bottom)?, center_crop(image, width, height)?])
+    };
+    let ([a, b, c, d, e], [f, g, h, i, j]) = (five(image)?, five(&flip_horizontal(image))?);
+    Ok([a, b, c, d, e, f, g, h, i, j])
+}
+
 /// The picture with a border: `[left, top, right, bottom]` pixels of the value `fill`.
 pub fn pad(image: &Image, [left, top, right, bottom]: [usize; 4], fill: u8) -> Result<Image> {
     let sum = |a: usize, b: usize, c: usize| a.checked_add(b).and_then(|sum| sum.checked_add(c));
@@ -86,6 +101,27 @@ mod tests {
             let row = Image::new(side, 1, 1, (0..side).map(|i| (i % 256) as u8).collect())?;
             assert_eq!(center_crop(&row, 224, 1)?.data()[0], (offset % 256) as u8, "{side}");
         }
+        Ok(())
+    }
+
+    /// `[list(p.getdata()) for p in transforms.TenCrop((2, 2))(Image.frombytes('L', (4, 3), bytes(range(12))))]`
+    #[test]
+    fn ten_parts_as_torchvision() -> Result<()> {
+        let parts = ten_crop(&counted(4, 3, 1), 2, 2)?;
+        let expected = [
+            [0, 1, 4, 5],
+            [2, 3, 6, 7],
+            [4, 5, 8, 9],
+            [6, 7, 10, 11],
+            [1, 2, 5, 6],
+            [3, 2, 7, 6],
+            [1, 0, 5, 4],
+            [7, 6, 11, 10],
+            [5, 4, 9, 8],
+            [2, 1, 6, 5],
+        ];
+        assert_eq!(parts.each_ref().map(Image::data), expected.each_ref().map(|part| &part[..]));
+        assert!(ten_crop(&counted(4, 3, 1), 5, 2).is_err() && ten_crop(&counted(4, 3, 1), 2, 0).is_err());
         Ok(())
     }
 

@@ -21,11 +21,11 @@ mod preprocess;
 mod resize;
 mod tensor;
 
-pub use crop::{center_crop, crop, flip_horizontal, flip_vertical, pad};
+pub use crop::{center_crop, crop, flip_horizontal, flip_vertical, pad, ten_crop};
 pub use draw::{diverging, enlarge, grid, tones};
 pub use error::{Error, Result};
 pub use files::write_whole;
 pub use image::{Image, MAX_PIXELS, is_picture};
-pub use preprocess::{Preprocess, Resize};
+pub use preprocess::{Preprocess, Resize, Views};
 pub use resize::{resize, resize_short_side};
 pub use tensor::{from_tensor, to_chw, to_tensor};

@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 
 use candle_core::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Image, Result, center_crop, pad, resize, resize_short_side, to_chw};
+use crate::augment::{Augment, Pipeline};
+use crate::{Error, Image, Result, center_crop, flip_horizontal, pad, resize, resize_short_side, ten_crop, to_chw};
 
 /// The size that a picture is brought to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +52,29 @@ pub struct Preprocess {
     pub std: Vec<f32>,
 }
 
+/// The views of a picture over which a prediction is averaged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Views {
+    /// The usual one.
+    #[default]
+    One,
+    /// The usual one and its mirror image.
+    Flip,
+    /// Four corners, the middle, and the mirror images of these: see [`ten_crop`].
+    TenCrop,
+}
+
+impl Views {
+    /// How many there are of one picture.
+    pub fn count(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Flip => 2,
+            Self::TenCrop => 10,
+        }
+    }
+}
+
 /// The longest side that an input may have.
 const LONGEST: usize = 16_384;
 
@@ -69,14 +94,19 @@ impl Preprocess {
 
     /// `[C, H, W]` of the result, for steps that [`Self::check`] lets pass.
     pub fn output_shape(&self) -> [usize; 3] {
-        let [height, width] = match (self.crop, self.resize) {
+        let [height, width] = self.size();
+        let padded = |side: usize| side.saturating_add(self.pad.saturating_mul(2));
+        [self.channels, padded(height), padded(width)]
+    }
+
+    /// `[height, width]` before the padding.
+    fn size(&self) -> [usize; 2] {
+        match (self.crop, self.resize) {
             (Some(size), _) => size,
             (None, Resize::Exact { height, width }) => [height, width],
             (None, Resize::ShortSide(side)) => [side; 2],
             (None, Resize::None) => [0; 2],
-        };
-        let padded = |side: usize| side.saturating_add(self.pad.saturating_mul(2));
-        [self.channels, padded(height), padded(width)]
+        }
     }
 
     /// Whether the steps make sense; to be called on what was read from a file.
@@ -112,20 +142,90 @@ impl Preprocess {
 
     /// The steps that move pixels: everything but the last. The result has the size of [`Self::output_shape`].
     pub fn apply(&self, image: &Image) -> Result<Image> {
-        let image = match image.channels() == self.channels {
-            true => Cow::Borrowed(image),
-            false => Cow::Owned(image.with_channels(self.channels)?),
-        };
-        let image = match self.resize {
-            Resize::None => image,
-            Resize::Exact { height, width } if (height, width) == (image.height(), image.width()) => image,
-            Resize::Exact { height, width } => Cow::Owned(resize(&image, width, height)?),
-            Resize::ShortSide(side) => Cow::Owned(resize_short_side(&image, side)?),
-        };
-        let image = match self.crop {
-            Some([height, width]) => Cow::Owned(center_crop(&image, width, height)?),
-            None => image,
-        };
+        self.padded(self.cropped(self.resized(image)?)?)
+    }
+
+    /// As [`Self::apply`], with random changes: for training.
+    ///
+    /// The first [`Augment::ResizedCrop`] takes the place of resize and crop: its part is one of the whole picture, as in
+    /// torchvision's training recipes. All others change the picture at the size that the network sees, so that a shift of
+    /// 2 pixels is one whatever the picture's size was.
+    ///
+    /// # Errors
+    /// When a strength is out of its range.
+    pub fn augmented(&self, image: &Image, pipeline: &Pipeline, rng: &mut ChaCha8Rng) -> Result<Image> {
+        let cut = pipeline.0.iter().enumerate().find_map(|(place, step)| match step {
+            Augment::ResizedCrop(cut) => Some((place, cut)),
+            _ => None,
+        });
+        let Some((place, cut)) = cut else { return pipeline.apply(&self.apply(image)?, rng) };
+        pipeline.0[place].check()?;
+        let [height, width] = self.size();
+        let image = self.in_channels(image)?;
+        let image = self.padded(Cow::Owned(cut.apply_to(&image, width, height, rng)?))?;
+        let others = pipeline.0.iter().enumerate().filter(|(other, _)| *other != place);
+        others.map(|(_, step)| step).try_fold(image, |image, step| step.apply(&image, rng))
+    }
+
+    /// Whether pictures have these views under these steps.
+    ///
+    /// # Errors
+    /// When there are to be ten crops of what is not cropped.
+    pub fn check_views(&self, views: Views) -> Result<()> {
+        match (views, self.crop) {
+            (Views::TenCrop, None) => Err(Error::Setting(
+                "ten crops need a preprocessing that crops; this one takes the whole picture, of which there is a flip".into(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The views of a picture, each as [`Self::apply`] gives one; the first of [`Views::Flip`] is the usual one.
+    ///
+    /// # Errors
+    /// As [`Self::check_views`], and when a picture is too small for ten crops.
+    pub fn views(&self, image: &Image, views: Views) -> Result<Vec<Image>> {
+        self.check_views(views)?;
+        let resized = self.resized(image)?;
+        match (views, self.crop) {
+            (Views::TenCrop, Some([height, width])) => {
+                ten_crop(&resized, width, height)?.into_iter().map(|part| self.padded(Cow::Owned(part))).collect()
+            }
+            (Views::Flip, _) => {
+                let one = self.padded(self.cropped(resized)?)?;
+                let mirrored = flip_horizontal(&one);
+                Ok(vec![one, mirrored])
+            }
+            _ => Ok(vec![self.padded(self.cropped(resized)?)?]),
+        }
+    }
+
+    fn in_channels<'a>(&self, image: &'a Image) -> Result<Cow<'a, Image>> {
+        match image.channels() == self.channels {
+            true => Ok(Cow::Borrowed(image)),
+            false => Ok(Cow::Owned(image.with_channels(self.channels)?)),
+        }
+    }
+
+    /// In the right channels and the size before the crop.
+    fn resized<'a>(&self, image: &'a Image) -> Result<Cow<'a, Image>> {
+        let image = self.in_channels(image)?;
+        match self.resize {
+            Resize::None => Ok(image),
+            Resize::Exact { height, width } if (height, width) == (image.height(), image.width()) => Ok(image),
+            Resize::Exact { height, width } => Ok(Cow::Owned(resize(&image, width, height)?)),
+            Resize::ShortSide(side) => Ok(Cow::Owned(resize_short_side(&image, side)?)),
+        }
+    }
+
+    fn cropped<'a>(&self, image: Cow<'a, Image>) -> Result<Cow<'a, Image>> {
+        match self.crop {
+            Some([height, width]) => Ok(Cow::Owned(center_crop(&image, width, height)?)),
+            None => Ok(image),
+        }
+    }
+
+    fn padded(&self, image: Cow<'_, Image>) -> Result<Image> {
         match self.pad {
             0 => Ok(image.into_owned()),
             side => pad(&image, [side; 4], self.fill),
@@ -210,6 +310,57 @@ mod tests {
         assert_eq!(steps.output_shape(), [1, 4, 5]);
         let image = Image::new(3, 2, 1, vec![1, 2, 3, 4, 5, 6])?;
         assert_eq!(steps.apply(&image)?, pad(&image, [1; 4], 0)?);
+        Ok(())
+    }
+
+    /// The values of a picture of 60×40 rise by 4 a column, which no centre crop shows whole.
+    #[test]
+    fn a_random_part_is_one_of_the_whole_picture() -> Result<()> {
+        use rand_chacha::rand_core::SeedableRng;
+        let image = Image::new(60, 40, 1, (0..2400).map(|at| (at % 60 * 4) as u8).collect())?;
+        let steps = Preprocess {
+            channels: 3,
+            resize: Resize::ShortSide(16),
+            crop: Some([8, 8]),
+            pad: 1,
+            mean: vec![0.0; 3],
+            std: vec![1.0; 3],
+            ..lenet()
+        };
+        let whole = "resized-crop".parse::<Pipeline>()?;
+        let (mut least, mut greatest) = (255, 0);
+        for seed in 0..200 {
+            let picture = steps.augmented(&image, &whole, &mut ChaCha8Rng::seed_from_u64(seed))?;
+            assert_eq!([picture.channels(), picture.height(), picture.width()], steps.output_shape());
+            let middle = crate::crop(&picture, 1, 1, 8, 8)?;
+            least = least.min(*middle.data().iter().min().expect("values"));
+            greatest = greatest.max(*middle.data().iter().max().expect("values"));
+        }
+        assert!(least < 8 && greatest > 228, "{least} … {greatest}");
+        // The part in the middle has the columns 20 to 40.
+        let usual = steps.apply(&image)?;
+        let inner = crate::crop(&usual, 1, 1, 8, 8)?;
+        assert!(inner.data().iter().all(|value| (60..=180).contains(value)));
+        // Without a random part, and for what comes after it, nothing is new: changes at the size that the network sees.
+        let flip = "flip,crop:2".parse::<Pipeline>()?;
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        assert_eq!(steps.augmented(&image, &flip, &mut ChaCha8Rng::seed_from_u64(3))?, flip.apply(&usual, &mut rng)?);
+        let bad = Pipeline(vec![Augment::ResizedCrop(crate::augment::RandomResizedCrop { scale: [2.0, 3.0], ratio: [1.0; 2] })]);
+        assert!(steps.augmented(&image, &bad, &mut rng).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn views_of_a_picture() -> Result<()> {
+        let steps = Preprocess { resize: Resize::None, crop: Some([2, 3]), pad: 1, ..lenet() };
+        let image = Image::new(5, 4, 1, (0..20).collect())?;
+        assert_eq!(steps.views(&image, Views::One)?, [steps.apply(&image)?]);
+        assert_eq!(steps.views(&image, Views::Flip)?, [steps.apply(&image)?, flip_horizontal(&steps.apply(&image)?)]);
+        let ten = steps.views(&image, Views::TenCrop)?;
+        assert_eq!((ten.len(), &ten[4]), (Views::TenCrop.count(), &steps.apply(&image)?));
+        assert_eq!(ten[6], pad(&flip_horizontal(&crate::crop(&image, 0, 0, 3, 2)?), [1; 4], 0)?);
+        let error = lenet().views(&image, Views::TenCrop).expect_err("no crop").to_string();
+        assert!(error.contains("ten crops need a preprocessing that crops"), "{error}");
         Ok(())
     }
 

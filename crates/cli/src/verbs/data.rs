@@ -87,9 +87,10 @@ impl Source {
     }
 }
 
-/// Names on stderr what was left out when a data set was opened: the first few, and how many.
+/// Says on stderr what is to be known of a data set, and what was left out when it was opened: the first few, and how many.
 pub fn warn_of_skipped(dataset: &dyn Dataset) {
     const SHOWN: usize = 5;
+    dataset.notes().iter().for_each(|note| say(format_args!("warning: {note}")));
     let skipped = dataset.skipped();
     for skipped in skipped.iter().take(SHOWN) {
         say(format_args!("warning: left out {}: {}", skipped.picture, skipped.reason));

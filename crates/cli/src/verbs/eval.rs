@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use candle_core::Tensor;
 use cirio_data::{Dataset, Loader, LoaderConfig, OpenOptions, Relabelled, Strictness, open};
-use cirio_train::{Scores, evaluate};
+use cirio_train::{RunFolder, Scores, average_views, evaluate};
+use cirio_vision::Views;
 use serde::Serialize;
 
 use super::data::{Part, warn_of_skipped};
-use crate::console::{print, print_json, say};
+use crate::console::{Usage, print, print_json, say};
 use crate::network::{Choice, Network};
 use crate::parse;
 
@@ -24,13 +26,16 @@ pub struct Args {
     /// The part.
     #[arg(long, value_enum, default_value = "test")]
     split: Part,
-    /// The part of each class that was held out, where --split val means pictures that training held out.
+    /// The part of each class that was held out, where --split val means pictures that training held out [default: the run's].
     #[arg(long, value_parser = parse::part)]
     val_fraction: Option<f64>,
-    /// The seed by which they were held out.
-    #[arg(long, default_value = "0")]
-    seed: u64,
-    /// Pictures a pass.
+    /// The seed by which they were held out [default: the run's, else 0].
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Average over views of each picture.
+    #[arg(long, value_enum, default_value = "none")]
+    tta: parse::Tta,
+    /// Pictures a pass; views count.
     #[arg(long, default_value = "128", value_parser = parse::count)]
     batch: usize,
     /// Print precision, recall and F1 of each class too.
@@ -65,9 +70,19 @@ impl Args {
         let network = self.network.load()?;
         let dataset = self.open(&network)?;
         let strictness = dataset.1;
-        let config = LoaderConfig { batch: self.batch, workers: 1, strictness, device: network.device.clone(), ..LoaderConfig::default() };
+        let views = Views::from(self.tta);
+        network.preprocess.check_views(views).map_err(|error| Usage(format!("--tta: {error}")))?;
+        let config = LoaderConfig {
+            batch: (self.batch / views.count()).max(1),
+            workers: 1,
+            strictness,
+            views,
+            device: network.device.clone(),
+            ..LoaderConfig::default()
+        };
         let loader = Loader::new(dataset.0.clone(), config, network.preprocess.clone(), None)?;
-        let (scores, confusion, skipped) = evaluate(|images| network.inference.forward(images), network.model.loss, &loader)?;
+        let forward = |images: &Tensor| average_views(&network.inference.forward(images)?, views.count());
+        let (scores, confusion, skipped) = evaluate(forward, network.model.loss, &loader)?;
         skipped.iter().for_each(|skipped| say(format_args!("warning: left out {}: {}", skipped.picture, skipped.reason)));
         let per_class = || network.classes.iter().zip(confusion.per_class()).map(|(name, scores)| Class { name, scores }).collect();
         let document = Document {
@@ -86,7 +101,10 @@ impl Args {
 
     fn open(&self, network: &Network) -> Result<(Arc<dyn Dataset>, Strictness)> {
         let strictness = if self.strict { Strictness::Strict } else { Strictness::Lenient };
-        let options = OpenOptions { seed: self.seed, val_fraction: self.val_fraction, strictness, class_names: None };
+        let run = network.run.as_deref().map(RunFolder::config).transpose()?;
+        let seed = self.seed.or(run.as_ref().map(|run| run.train.seed)).unwrap_or(0);
+        let val_fraction = self.val_fraction.or(run.and_then(|run| run.val_fraction));
+        let options = OpenOptions { seed, val_fraction, strictness, class_names: None };
         let dataset: Arc<dyn Dataset> = open(&self.data, self.split.into(), &options)?.into();
         warn_of_skipped(dataset.as_ref());
         // A format without names has numbers for classes: the network's own, if they are as many.

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use candle_core::{D, Tensor};
-use cirio_vision::Image;
+use cirio_train::average_views;
+use cirio_vision::{Image, Preprocess, Views, to_tensor};
 use serde::Serialize;
 
-use crate::console::{one_line, print, print_json, say};
+use crate::console::{Usage, one_line, print, print_json, say};
 use crate::network::{Choice, Network};
 use crate::parse;
 
@@ -25,6 +26,9 @@ pub struct Args {
     /// Swap dark and light first: for dark drawings on white paper, where the network learnt white on black.
     #[arg(long)]
     invert: bool,
+    /// Average over views of each picture.
+    #[arg(long, value_enum, default_value = "none")]
+    tta: parse::Tta,
 }
 
 #[derive(Serialize)]
@@ -47,18 +51,20 @@ struct Class {
     probability: f32,
 }
 
-/// Pictures that go through the network together.
+/// Views of pictures that go through the network together.
 const BATCH: usize = 64;
 
 impl Args {
     pub fn run(self, json: bool) -> Result<()> {
         let paths = pictures(&self.images)?;
         let network = self.network.load()?;
+        let views = Views::from(self.tta);
+        network.preprocess.check_views(views).map_err(|error| Usage(format!("--tta: {error}")))?;
         let mut predictions = Vec::new();
         let mut failed = 0;
-        for batch in paths.chunks(BATCH) {
-            let (read, tensors) = self.read(batch, &network, &mut failed);
-            let batch = predict(&network, &read, &tensors, self.top)?;
+        for batch in paths.chunks(BATCH / views.count()) {
+            let (read, tensors) = self.read(batch, &network, views, &mut failed);
+            let batch = predict(&network, &read, &tensors, views, self.top)?;
             if !json {
                 batch.iter().try_for_each(show)?;
             }
@@ -74,12 +80,15 @@ impl Args {
         }
     }
 
-    /// The pictures of a batch that can be read, as tensors (C, H, W); the others are named on stderr.
-    fn read<'a>(&self, batch: &'a [PathBuf], network: &Network, failed: &mut usize) -> (Vec<&'a Path>, Vec<Tensor>) {
+    /// The pictures of a batch that can be read, as tensors (V, C, H, W) of their views; the others are named on stderr.
+    fn read<'a>(&self, batch: &'a [PathBuf], network: &Network, views: Views, failed: &mut usize) -> (Vec<&'a Path>, Vec<Tensor>) {
         let read = |path: &Path| -> Result<Tensor> {
             let image = Image::open(path)?;
             let image = if self.invert { image.inverted() } else { image };
-            Ok(network.preprocess.tensor(&image, &network.device)?)
+            let Preprocess { mean, std, .. } = &network.preprocess;
+            let views = network.preprocess.views(&image, views)?;
+            let views = views.iter().map(|view| to_tensor(view, mean, std, &network.device)).collect::<Result<Vec<_>, _>>()?;
+            Ok(Tensor::stack(&views, 0)?)
         };
         let mut done = (Vec::new(), Vec::new());
         for path in batch {
@@ -98,11 +107,11 @@ impl Args {
     }
 }
 
-fn predict(network: &Network, paths: &[&Path], tensors: &[Tensor], top: usize) -> Result<Vec<Prediction>> {
+fn predict(network: &Network, paths: &[&Path], tensors: &[Tensor], views: Views, top: usize) -> Result<Vec<Prediction>> {
     if tensors.is_empty() {
         return Ok(Vec::new());
     }
-    let logits = network.inference.forward(&Tensor::stack(tensors, 0)?)?;
+    let logits = average_views(&network.inference.forward(&Tensor::cat(tensors, 0)?)?, views.count())?;
     let probabilities = candle_nn::ops::softmax(&logits, D::Minus1)?.to_vec2::<f32>()?;
     if let Some((path, _)) = paths.iter().zip(&probabilities).find(|(_, row)| row.iter().any(|probability| !probability.is_finite())) {
         bail!("the network gives no finite numbers for {}: the weights {} are not sound", path.display(), network.name);

@@ -2,15 +2,18 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device};
 use cirio::Model;
-use cirio_data::{Dataset, Format, Loader, LoaderConfig, OpenOptions, Order, Split, Strictness, open};
-use cirio_nn::{Stack, Store, Weights};
+use cirio_data::{Dataset, Format, Loader, LoaderConfig, OpenOptions, Order, Split, Strictness, class_counts, open};
+use cirio_nn::loss::Loss;
+use cirio_nn::{Layers, Stack, Store, Weights};
 use cirio_train::optim::{AdamW, Clip, Rule, Sgd};
-use cirio_train::{Curve, Mix, Outcome, RunConfig, RunFolder, Schedule, Scores, TrainConfig, Trainer, find_learning_rate};
-use cirio_vision::augment::Pipeline;
+use cirio_train::{ClassWeights, Curve, Mix, Outcome, RunConfig, RunFolder, Schedule, Scores, TrainConfig, Trainer, find_learning_rate};
+use cirio_vision::Preprocess;
+use cirio_vision::augment::{Augment, Flip, Pipeline, RandomCrop, RandomResizedCrop};
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -29,8 +32,8 @@ pub struct Args {
     /// Go on with the run in this folder; it knows everything else.
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "model", "weights", "out", "find_lr", "epochs", "batch", "lr", "optimizer", "momentum", "weight_decay", "schedule", "warm_up",
-        "augment", "mixup", "cutmix", "label_smoothing", "ema", "clip", "patience", "freeze", "layer_decay", "seed", "val_fraction",
-        "classes", "strict",
+        "augment", "mixup", "cutmix", "label_smoothing", "ema", "clip", "patience", "freeze", "unfreeze", "layer_decay", "head_lr",
+        "class_weights", "seed", "val_fraction", "classes", "strict",
     ])]
     resume: Option<PathBuf>,
     /// The model.
@@ -71,9 +74,12 @@ struct Recipe {
     /// The optimiser.
     #[arg(long, value_enum, default_value = "sgd")]
     optimizer: Optimizer,
-    /// Of SGD; with Nesterov's look ahead.
-    #[arg(long, default_value = "0.9", value_parser = parse::share)]
-    momentum: f64,
+    /// The head's own highest learning rate; the head is the last layer with weights [default: that of the others].
+    #[arg(long)]
+    head_lr: Option<f64>,
+    /// Of SGD; with Nesterov's look ahead [default: 0.9].
+    #[arg(long, value_parser = parse::share)]
+    momentum: Option<f64>,
     /// Decay of the weights towards 0.
     #[arg(long, default_value = "0.0005")]
     weight_decay: f64,
@@ -84,9 +90,9 @@ struct Recipe {
     #[arg(long)]
     warm_up: Option<f64>,
     /// Random changes of the pictures, between commas: flip, vertical-flip, crop:PIXELS, resized-crop, affine, color-jitter,
-    /// pca-color, erase; or none.
-    #[arg(long, default_value = "crop:2", value_parser = parse::augment)]
-    augment: Pipeline,
+    /// pca-color, erase; or none [default: resized-crop,flip where pictures are cropped, else crop:2].
+    #[arg(long, value_parser = parse::augment)]
+    augment: Option<Pipeline>,
     /// Mix pictures and targets; the number is α of the Beta distribution.
     #[arg(long, conflicts_with = "cutmix")]
     mixup: Option<f64>,
@@ -108,6 +114,12 @@ struct Recipe {
     /// Do not train weights whose names begin so; several between commas.
     #[arg(long, value_delimiter = ',')]
     freeze: Vec<String>,
+    /// Train what --freeze names too, after so many epochs.
+    #[arg(long, value_name = "EPOCHS", requires = "freeze")]
+    unfreeze: Option<u64>,
+    /// How much the classes count in the loss.
+    #[arg(long, value_enum, default_value = "none")]
+    class_weights: Weighting,
     /// Each layer learns at the rate of the one behind it times this.
     #[arg(long, default_value = "1")]
     layer_decay: f64,
@@ -130,9 +142,9 @@ struct Source {
     /// Fail on a picture that cannot be read, instead of leaving it out.
     #[arg(long)]
     strict: bool,
-    /// Threads that prepare pictures beside those that compute.
-    #[arg(long, default_value = "1")]
-    workers: usize,
+    /// Threads that prepare pictures beside those that compute [default: half of the cores, 1 to 8].
+    #[arg(long)]
+    workers: Option<usize>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -141,6 +153,14 @@ enum Optimizer {
     Sgd,
     /// Adam with decoupled weight decay.
     Adamw,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Weighting {
+    /// Every picture counts the same.
+    None,
+    /// Every class counts the same, however few its pictures are.
+    Balanced,
 }
 
 #[derive(Serialize)]
@@ -169,6 +189,8 @@ impl Args {
 
     fn begin(&self, data: &Path, json: bool) -> Result<()> {
         let model = cirio::find(&self.model)?;
+        let start = self.weights.as_deref().map(|weights| self.hub.find(Some(model.name), weights)).transpose()?;
+        let preprocess = start.as_ref().and_then(|start| start.preprocessing.clone()).unwrap_or_else(|| model.preprocess());
         let options = self.source.options(data, self.recipe.seed)?;
         let sets = Sets::open(data, &options)?;
         let config = RunConfig {
@@ -178,42 +200,44 @@ impl Args {
             val_fraction: options.val_fraction,
             strict: self.source.strict,
             classes: sets.train.classes().to_vec(),
-            train: self.recipe.config(model, sets.train.len())?,
-            preprocess: model.preprocess(),
+            train: self.recipe.config(model, &preprocess, sets.train.len())?,
+            preprocess,
         };
         config.train.check().map_err(|error| Usage(error.to_string()))?;
+        warn_of_unequal_classes(&config, sets.train.as_ref());
         let device = self.compute.device()?;
-        let (network, store) = build(model, &config, &device, &self.hub)?;
+        let (layers, store) = build(model, &config, start.as_ref().map(|start| start.path.as_path()), &device)?;
         let loaders = sets.loaders(&config, self.source.workers, &device)?;
         if self.find_lr {
-            return self.find_rate(model, &config, &network, &store, &loaders.0, json);
+            return self.find_rate(model, &config, &layers.build(store.var_builder())?, &store, &loaders.0, json);
         }
         let folder = match &self.out {
             Some(out) => RunFolder::create_at(out, &config)?,
             None => RunFolder::create(Path::new("runs"), model.task.name(), &format!("{}-{}", model.name, name_of(data)), &config)?,
         };
-        train(model, config, folder, (&network, &store), loaders, json)
+        train(model, config, folder, (&layers, &store), loaders, json)
     }
 
     fn resume(&self, folder: &Path, json: bool) -> Result<()> {
         let (folder, mut config) = RunFolder::open(folder)?;
+        let model = cirio::find(&config.model)?;
         if let Some(data) = &self.data {
             // The data may have moved with the run.
             config.data = data.clone();
         }
-        if folder.has_checkpoint() {
-            // It has all the weights; those that the run began with may be gone.
-            config.weights = None;
-        }
-        let model = cirio::find(&config.model)?;
+        let start = match &config.weights {
+            Some(weights) if !folder.has_checkpoint() => Some(self.hub.find(Some(model.name), weights)?.path),
+            // A checkpoint has all the weights; those that the run began with may be gone.
+            _ => None,
+        };
         let strictness = if config.strict { Strictness::Strict } else { Strictness::Lenient };
         let class_names = Some(config.classes.clone());
         let options = OpenOptions { seed: config.train.seed, val_fraction: config.val_fraction, strictness, class_names };
         let sets = Sets::open(&config.data, &options)?;
         let device = self.compute.device()?;
-        let (network, store) = build(model, &config, &device, &self.hub)?;
+        let (layers, store) = build(model, &config, start.as_deref(), &device)?;
         let loaders = sets.loaders(&config, self.source.workers, &device)?;
-        train(model, config, folder, (&network, &store), loaders, json)
+        train(model, config, folder, (&layers, &store), loaders, json)
     }
 
     fn find_rate(&self, model: &Model, config: &RunConfig, network: &Stack, store: &Store, loader: &Loader, json: bool) -> Result<()> {
@@ -233,7 +257,7 @@ fn train(
     model: &Model,
     config: RunConfig,
     folder: RunFolder,
-    built: (&Stack, &Store),
+    built: (&Layers, &Store),
     loaders: (Loader, Option<Loader>),
     json: bool,
 ) -> Result<()> {
@@ -262,24 +286,22 @@ fn train(
     }
 }
 
-/// The network, with the weights that the configuration says to begin with.
-fn build(model: &Model, config: &RunConfig, device: &Device, hub: &Hub) -> Result<(Stack, Store)> {
+/// The list of layers and the store with its weights: those of the file `start`, but for a head of other classes, or new ones.
+fn build(model: &Model, config: &RunConfig, start: Option<&Path>, device: &Device) -> Result<(Layers, Store)> {
     let store = Store::new(config.train.seed, DType::F32, device);
-    let frozen = config.train.freeze.clone();
-    store.freeze(move |name| frozen.iter().any(|prefix| name.starts_with(prefix.as_str())));
-    let store = match &config.weights {
-        Some(weights) => store.with_weights(Weights::open(&hub.find(Some(model.name), weights)?.path)?),
+    let recipe = config.train.clone();
+    store.freeze(move |name| recipe.freezes(name));
+    let store = match start {
+        Some(file) => store.with_weights(Weights::open(file)?),
         None => store,
     };
     let layers = model.layers(config.classes.len()).with_input(config.preprocess.output_shape());
     let network = layers.build(store.var_builder())?;
-    if let Some(weights) = &config.weights {
-        let report = store.report();
-        let last = network.parameters().last().map(|parameter| parameter.name.clone()).unwrap_or_default();
-        let head = last.rsplit_once('.').map_or(last.as_str(), |(layer, _)| layer).to_owned() + ".";
-        report.complete_except(&[&head]).with_context(|| format!("beginning with {weights}"))?;
+    if let Some(file) = start {
+        let (head, report) = (network.head().unwrap_or_default(), store.report());
+        report.complete_except(&[&format!("{head}.")]).with_context(|| format!("beginning with {}", file.display()))?;
         if !report.mismatched.is_empty() {
-            say(format_args!("the last layer `{}` is new, for {} classes", head.trim_end_matches('.'), config.classes.len()));
+            say(format_args!("the last layer `{head}` is new, for {} classes", config.classes.len()));
         }
     }
     for prefix in &config.train.freeze {
@@ -291,7 +313,22 @@ fn build(model: &Model, config: &RunConfig, device: &Device, hub: &Hub) -> Resul
     if network.parameters().iter().all(|parameter| matches!(parameter.var(), Ok(None))) {
         bail!("--freeze {}: every weight is frozen; there is nothing to train", config.train.freeze.join(","));
     }
-    Ok((network, store))
+    Ok((layers, store))
+}
+
+/// Says it where a class has many times the pictures of another, and they count by their pictures.
+fn warn_of_unequal_classes(config: &RunConfig, train: &dyn Dataset) {
+    const MANY: usize = 4;
+    let counts = class_counts(train.labels(), config.classes.len());
+    let by_count = |class: &usize| counts[*class];
+    let (fewest, most) = ((0..counts.len()).min_by_key(by_count), (0..counts.len()).max_by_key(by_count));
+    let (Some(fewest), Some(most), ClassWeights::None) = (fewest, most, config.train.class_weights) else { return };
+    if counts[most] > MANY * counts[fewest] {
+        say(format_args!(
+            "warning: `{}` has {} pictures to train with, `{}` has {}: --class-weights balanced makes all classes count the same",
+            config.classes[most], counts[most], config.classes[fewest], counts[fewest]
+        ));
+    }
 }
 
 /// The parts of a data set.
@@ -322,11 +359,14 @@ impl Sets {
         Ok(Self { train, val, strictness: options.strictness })
     }
 
-    fn loaders(&self, config: &RunConfig, workers: usize, device: &Device) -> Result<(Loader, Option<Loader>)> {
+    fn loaders(&self, config: &RunConfig, workers: Option<usize>, device: &Device) -> Result<(Loader, Option<Loader>)> {
+        let workers = workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 8)));
         let plain = LoaderConfig {
             batch: config.train.batch,
             seed: config.train.seed,
             workers,
+            // One that waits for each that is made: at 224×224, 128 pictures are 77 MB.
+            prefetch: workers + 1,
             strictness: self.strictness,
             device: device.clone(),
             ..LoaderConfig::default()
@@ -351,7 +391,10 @@ impl Source {
 }
 
 impl Recipe {
-    fn config(&self, model: &Model, pictures: usize) -> Result<TrainConfig> {
+    fn config(&self, model: &Model, preprocess: &Preprocess, pictures: usize) -> Result<TrainConfig> {
+        if self.label_smoothing > 0.0 && !matches!(model.loss, Loss::CrossEntropy { .. }) {
+            bail!(Usage(format!("--label-smoothing: {} is trained with another loss than cross-entropy, which has none", model.name)));
+        }
         let batch = self.batch.unwrap_or((pictures / 20).clamp(8, 128));
         let steps = pictures.div_ceil(batch).max(1) as u64;
         let mix = match (self.mixup, self.cutmix) {
@@ -361,6 +404,7 @@ impl Recipe {
         Ok(TrainConfig {
             epochs: self.epochs.unwrap_or(2000u64.div_ceil(steps).clamp(10, 100)),
             batch,
+            head_learning_rate: self.head_lr,
             learning_rate: self.lr.unwrap_or(self.usual_rate(model) * batch as f64 / 128.0),
             weight_decay: self.weight_decay,
             label_smoothing: self.label_smoothing,
@@ -369,14 +413,27 @@ impl Recipe {
             ema: self.ema,
             patience: self.patience,
             freeze: self.freeze.clone(),
+            unfreeze: self.unfreeze,
+            class_weights: match self.class_weights {
+                Weighting::None => ClassWeights::None,
+                Weighting::Balanced => ClassWeights::Balanced,
+            },
             clip: self.clip.map(Clip::Norm),
             mix,
-            optimizer: match self.optimizer {
-                Optimizer::Sgd => Rule::Sgd(Sgd { momentum: self.momentum, nesterov: self.momentum > 0.0 }),
-                Optimizer::Adamw => Rule::AdamW(AdamW::default()),
+            optimizer: match (self.optimizer, self.momentum) {
+                (Optimizer::Sgd, momentum) => {
+                    let momentum = momentum.unwrap_or(0.9);
+                    Rule::Sgd(Sgd { momentum, nesterov: momentum > 0.0 })
+                }
+                (Optimizer::Adamw, None) => Rule::AdamW(AdamW::default()),
+                (Optimizer::Adamw, Some(_)) => bail!(Usage("--momentum is SGD's; AdamW has none".into())),
             },
             schedule: Schedule { warm_up: self.warm_up.unwrap_or(self.usual_warm_up()), warm_up_from: 0.0, curve: self.schedule.clone() },
-            augment: self.augment.clone(),
+            augment: match (&self.augment, preprocess.crop) {
+                (Some(augment), _) => augment.clone(),
+                (None, Some(_)) => Pipeline(vec![Augment::ResizedCrop(RandomResizedCrop::default()), Augment::Flip(Flip::default())]),
+                (None, None) => Pipeline(vec![Augment::Crop(RandomCrop { padding: 2, fill: 0 })]),
+            },
             ..TrainConfig::default()
         })
     }
@@ -414,7 +471,7 @@ fn name_of(data: &Path) -> String {
 
 /// Says on stderr what is about to be done, so that no default stays hidden.
 fn describe(config: &RunConfig, run: &str, train: &Loader, val: Option<&Loader>) {
-    let TrainConfig { epochs, batch, learning_rate, weight_decay, seed, optimizer, schedule, augment, ema, .. } = &config.train;
+    let TrainConfig { epochs, batch, learning_rate, weight_decay, seed, optimizer, schedule, augment, ema, freeze, .. } = &config.train;
     let optimizer = match optimizer {
         Rule::Sgd(sgd) => format!("SGD with momentum {}", sgd.momentum),
         Rule::AdamW(_) => "AdamW".into(),
@@ -440,6 +497,18 @@ fn describe(config: &RunConfig, run: &str, train: &Loader, val: Option<&Loader>)
         "optimiser      {optimizer}, learning rate {learning_rate}, {curve} after {} epochs of warm-up, weight decay {weight_decay}",
         schedule.warm_up
     ));
+    if let Some(rate) = config.train.head_learning_rate {
+        say(format_args!("head           learning rate {rate}"));
+    }
+    if !freeze.is_empty() {
+        let until = config.train.unfreeze.map_or_else(String::new, |epochs| format!(", until {epochs} epochs are done"));
+        say(format_args!("frozen         {}{until}", freeze.join(", ")));
+    }
+    if config.train.class_weights == ClassWeights::Balanced {
+        say("classes        all count the same, whatever their pictures");
+    }
+    let [channels, height, width] = config.preprocess.output_shape();
+    say(format_args!("input          {channels}×{height}×{width}"));
     say(format_args!("augmentation   {augment}"));
     say(format_args!("averaging      {ema} of the weights is kept at each step"));
     say(format_args!("run            {run}"));

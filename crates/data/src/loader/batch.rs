@@ -14,7 +14,7 @@ use crate::{Error, Purpose, Result, derived_rng};
 pub struct Batch {
     /// Its place in the epoch, from 0.
     pub number: usize,
-    /// Shape (N, C, H, W), f32.
+    /// Shape (N, C, H, W), f32; with V views a picture (N·V, C, H, W), those of one picture one after the other.
     pub images: Tensor,
     /// The N classes.
     pub labels: Vec<u32>,
@@ -35,7 +35,7 @@ impl Batch {
 /// A batch as a thread prepares it, before it is a tensor.
 #[derive(Default)]
 pub(super) struct Prepared {
-    /// Shape (N, C, H, W).
+    /// Shape (N·V, C, H, W).
     pixels: Vec<f32>,
     labels: Vec<u32>,
     indices: Vec<usize>,
@@ -49,7 +49,7 @@ impl Prepared {
 
     /// `shape` is (C, H, W).
     pub(super) fn into_batch(self, number: usize, [channels, height, width]: [usize; 3], device: &Device) -> Result<Batch> {
-        let shape = (self.indices.len(), channels, height, width);
+        let shape = (self.pixels.len() / (channels * height * width), channels, height, width);
         let images = Tensor::from_vec(self.pixels, shape, device).map_err(Error::Tensor)?;
         Ok(Batch { number, images, labels: self.labels, indices: self.indices })
     }
@@ -58,7 +58,7 @@ impl Prepared {
 impl Source {
     /// Prepares the pictures `indices`. Gives up with an empty batch when `stopped` is set.
     pub(super) fn prepare(&self, epoch: u64, indices: &[usize], stopped: &AtomicBool) -> Result<Prepared> {
-        let length: usize = self.preprocess.output_shape().iter().product();
+        let length = self.preprocess.output_shape().iter().product::<usize>() * self.config.views.count();
         let mut batch = Prepared { pixels: vec![0.0; indices.len() * length], ..Prepared::default() };
         for &index in indices {
             if stopped.load(Ordering::Relaxed) {
@@ -80,20 +80,20 @@ impl Source {
         Ok(batch)
     }
 
-    /// Writes picture `index` into `pixels`, shape (C, H, W), and returns its class.
+    /// Writes picture `index` into `pixels`, shape (V, C, H, W), and returns its class.
     fn prepare_picture(&self, epoch: u64, index: usize, pixels: &mut [f32]) -> Result<u32> {
         let Sample { image, label } = self.dataset.get(index)?;
         let failed = |error| Error::picture(self.dataset.picture_name(index), error);
-        let image = self.preprocess.apply(&image).map_err(failed)?;
-        // Changed at the size that the network sees, so that a shift of 2 pixels is one whatever the picture's size was.
-        let image = match &self.augment {
-            None => image,
+        let images = match &self.augment {
+            None => self.preprocess.views(&image, self.config.views),
             Some(augment) => {
                 let mut rng = derived_rng(self.config.seed, epoch, Purpose::Picture, index as u64);
-                augment.apply(&image, &mut rng).map_err(failed)?
+                self.preprocess.augmented(&image, augment, &mut rng).map(|image| vec![image])
             }
         };
-        self.preprocess.normalise(&image, pixels).map_err(failed)?;
+        let images = images.map_err(failed)?;
+        let views = pixels.chunks_exact_mut(pixels.len() / images.len());
+        images.iter().zip(views).try_for_each(|(image, view)| self.preprocess.normalise(image, view)).map_err(failed)?;
         Ok(label as u32)
     }
 }

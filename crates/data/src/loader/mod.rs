@@ -9,8 +9,8 @@ mod epoch;
 use std::sync::Arc;
 
 use candle_core::Device;
-use cirio_vision::Preprocess;
 use cirio_vision::augment::Pipeline;
+use cirio_vision::{Preprocess, Views};
 use rand::seq::SliceRandom;
 
 use crate::dataset::{Dataset, Strictness};
@@ -46,6 +46,8 @@ pub struct LoaderConfig {
     pub drop_last: bool,
     /// What to do with a picture that cannot be read.
     pub strictness: Strictness,
+    /// The views of each picture; one where pictures are augmented.
+    pub views: Views,
     /// Where the pictures' tensors are made.
     pub device: Device,
 }
@@ -61,6 +63,7 @@ impl Default for LoaderConfig {
             prefetch: 4,
             drop_last: false,
             strictness: Strictness::Lenient,
+            views: Views::One,
             device: Device::Cpu,
         }
     }
@@ -83,14 +86,18 @@ impl Loader {
     /// A loader of `dataset`. Each picture is brought to the network's size, augmented if there is a pipeline, and normalised.
     ///
     /// # Errors
-    /// If the batch or the prefetch is 0, there would be no batch at all, or the preprocessing makes no sense.
+    /// If the batch or the prefetch is 0, there would be no batch at all, the preprocessing makes no sense or has no such views, or
+    /// augmented pictures are to have several.
     pub fn new(dataset: Arc<dyn Dataset>, config: LoaderConfig, preprocess: Preprocess, augment: Option<Pipeline>) -> Result<Self> {
         for (option, value) in [("batch", config.batch), ("prefetch", config.prefetch)] {
             if value == 0 {
                 return Err(Error::option(option, value, "at least 1"));
             }
         }
-        preprocess.check().map_err(Error::Preprocess)?;
+        preprocess.check().and_then(|()| preprocess.check_views(config.views)).map_err(Error::Preprocess)?;
+        if augment.is_some() && config.views != Views::One {
+            return Err(Error::option("views", format!("{:?}", config.views), "one of each augmented picture"));
+        }
         let loader = Self { source: Arc::new(Source { dataset, config, preprocess, augment }) };
         if loader.batches() == 0 {
             let found = format!("{} pictures", loader.source.dataset.len());

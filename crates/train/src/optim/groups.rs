@@ -38,6 +38,8 @@ pub struct GroupOptions {
     /// The last layer has the whole learning rate, the one before it this share, the one before that its square, and so on
     /// (Clark et al. 2020). 1 for one rate everywhere.
     pub layer_decay: f64,
+    /// The head, the last layer with weights, learns at the whole rate times this.
+    pub head_scale: f64,
 }
 
 /// Groups of the trained ones among a network's parameters, from the input to the output.
@@ -52,7 +54,10 @@ pub fn param_groups(parameters: &[Parameter], options: &GroupOptions) -> Result<
     let mut groups: Vec<ParamGroup> = Vec::new();
     for (parameter, layer) in parameters.iter().zip(layers) {
         let Some(var) = parameter.var()? else { continue };
-        let lr_scale = (0..last - layer).fold(1.0, |scale, _| scale * options.layer_decay);
+        let lr_scale = match last - layer {
+            0 => options.head_scale,
+            behind => (0..behind).fold(1.0, |scale, _| scale * options.layer_decay),
+        };
         let decays = options.decayed == Decayed::All || parameter.kind == ParameterKind::Weight;
         let weight_decay = if decays { options.weight_decay } else { 0.0 };
         let entry = (parameter.name.clone(), var);
@@ -100,7 +105,7 @@ mod tests {
 
     #[test]
     fn rates_fall_from_the_output_to_the_input() {
-        let options = GroupOptions { weight_decay: 0.01, decayed: Decayed::All, layer_decay: 0.5 };
+        let options = GroupOptions { weight_decay: 0.01, decayed: Decayed::All, layer_decay: 0.5, head_scale: 1.0 };
         let groups = param_groups(&parameters("none"), &options).expect("groups");
         assert_eq!(groups.iter().map(|group| group.lr_scale).collect::<Vec<_>>(), [0.25, 0.5, 1.0]);
         assert_eq!(names(&groups[0]), ["conv1.weight", "conv1.bias", "bn1.weight", "bn1.bias"], "batch norm goes with its convolution");
@@ -108,8 +113,16 @@ mod tests {
     }
 
     #[test]
+    fn the_head_has_a_rate_of_its_own() {
+        let options = GroupOptions { weight_decay: 0.01, decayed: Decayed::All, layer_decay: 0.5, head_scale: 10.0 };
+        let groups = param_groups(&parameters("none"), &options).expect("groups");
+        assert_eq!(groups.iter().map(|group| group.lr_scale).collect::<Vec<_>>(), [0.25, 0.5, 10.0]);
+        assert_eq!(names(&groups[2]), ["fc.weight", "fc.bias"]);
+    }
+
+    #[test]
     fn biases_and_norms_do_not_decay() {
-        let options = GroupOptions { weight_decay: 0.01, decayed: Decayed::Weights, layer_decay: 1.0 };
+        let options = GroupOptions { weight_decay: 0.01, decayed: Decayed::Weights, layer_decay: 1.0, head_scale: 1.0 };
         let groups = param_groups(&parameters("none"), &options).expect("groups");
         assert_eq!(groups.len(), 2);
         assert_eq!(names(&groups[0]), ["conv1.weight", "conv2.weight", "fc.weight"]);
@@ -118,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_is_frozen_is_in_no_group() {
-        let options = GroupOptions { weight_decay: 0.0, decayed: Decayed::All, layer_decay: 1.0 };
+        let options = GroupOptions { weight_decay: 0.0, decayed: Decayed::All, layer_decay: 1.0, head_scale: 1.0 };
         let groups = param_groups(&parameters("conv"), &options).expect("groups");
         assert_eq!(names(&groups[0]), ["bn1.weight", "bn1.bias", "fc.weight", "fc.bias"]);
     }

@@ -116,6 +116,8 @@ struct Param {
     name: String,
     var: Var,
     memory: Vec<Var>,
+    /// Steps that it was part of.
+    steps: u64,
 }
 
 impl Optimizer {
@@ -123,7 +125,7 @@ impl Optimizer {
     pub fn new(rule: Rule, groups: Vec<ParamGroup>) -> Result<Self> {
         let param = |(name, var): (String, Var)| -> Result<Param> {
             let zeros = |_| Var::zeros(var.shape(), var.dtype(), var.device());
-            Ok(Param { memory: rule.memory().iter().map(zeros).collect::<Result<_>>()?, name, var })
+            Ok(Param { memory: rule.memory().iter().map(zeros).collect::<Result<_>>()?, name, var, steps: 0 })
         };
         let group = |group: ParamGroup| -> Result<Group> {
             let params = group.params.into_iter().map(param).collect::<Result<_>>()?;
@@ -135,11 +137,12 @@ impl Optimizer {
     /// Changes every parameter that has a gradient; a group's rate is `learning_rate` times its scale.
     pub fn step(&mut self, gradients: &GradStore, learning_rate: f64) -> Result<()> {
         self.steps += 1;
-        for group in &self.groups {
+        for group in &mut self.groups {
             let rate = learning_rate * group.lr_scale;
-            for param in &group.params {
+            for param in &mut group.params {
                 if let Some(gradient) = gradients.get(param.var.as_tensor()) {
-                    self.rule.update(param, gradient, rate, group.weight_decay, self.steps)?;
+                    param.steps += 1;
+                    self.rule.update(param, gradient, rate, group.weight_decay)?;
                 }
             }
         }
@@ -166,19 +169,22 @@ impl Optimizer {
         params.flat_map(named).collect()
     }
 
-    /// Sets the number of steps made, as a checkpoint has it.
-    pub fn set_steps(&mut self, steps: u64) {
+    /// Sets the number of steps made, and by name those that each parameter was part of, as a checkpoint has them.
+    pub fn set_steps(&mut self, steps: u64, of: impl Fn(&str) -> u64) {
         self.steps = steps;
+        for param in self.groups.iter_mut().flat_map(|group| &mut group.params) {
+            param.steps = of(&param.name);
+        }
     }
 }
 
 impl Rule {
-    fn update(&self, param: &Param, gradient: &Tensor, rate: f64, decay: f64, step: u64) -> Result<()> {
+    fn update(&self, param: &Param, gradient: &Tensor, rate: f64, decay: f64) -> Result<()> {
         match (self, on_slices(param.var.as_tensor())) {
             (Self::Sgd(sgd), true) => sgd.on_slices(param, gradient, rate, decay),
             (Self::Sgd(sgd), false) => sgd.on_tensors(param, &gradient.detach(), rate, decay),
-            (Self::AdamW(adam), true) => adam.on_slices(param, gradient, rate, decay, step),
-            (Self::AdamW(adam), false) => adam.on_tensors(param, &gradient.detach(), rate, decay, step),
+            (Self::AdamW(adam), true) => adam.on_slices(param, gradient, rate, decay),
+            (Self::AdamW(adam), false) => adam.on_tensors(param, &gradient.detach(), rate, decay),
         }
     }
 }
@@ -219,9 +225,9 @@ impl AdamW {
         (1.0 - self.beta1.powf(step as f64), (1.0 - self.beta2.powf(step as f64)).sqrt())
     }
 
-    fn on_slices(&self, param: &Param, gradient: &Tensor, rate: f64, decay: f64, step: u64) -> Result<()> {
+    fn on_slices(&self, param: &Param, gradient: &Tensor, rate: f64, decay: f64) -> Result<()> {
         let [mean, variance] = &param.memory[..] else { candle_core::bail!("AdamW remembers two tensors") };
-        let (first, second) = self.corrections(step);
+        let (first, second) = self.corrections(param.steps);
         let (beta1, beta2, eps) = (self.beta1 as f32, self.beta2 as f32, self.eps as f32);
         let (new1, new2) = ((1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32);
         let (keep, rate, second) = ((1.0 - rate * decay) as f32, (rate / first) as f32, second as f32);
@@ -230,9 +236,9 @@ impl AdamW {
         each3(&param.var, mean, variance, |p, m, v| p * keep - rate * (m / (v.sqrt() / second + eps)))
     }
 
-    fn on_tensors(&self, param: &Param, gradient: &Tensor, rate: f64, decay: f64, step: u64) -> Result<()> {
+    fn on_tensors(&self, param: &Param, gradient: &Tensor, rate: f64, decay: f64) -> Result<()> {
         let [mean, variance] = &param.memory[..] else { candle_core::bail!("AdamW remembers two tensors") };
-        let (first, second) = self.corrections(step);
+        let (first, second) = self.corrections(param.steps);
         let new_mean = ((mean.as_detached_tensor() * self.beta1)? + (gradient * (1.0 - self.beta1))?)?;
         let new_variance = ((variance.as_detached_tensor() * self.beta2)? + (gradient.sqr()? * (1.0 - self.beta2))?)?;
         mean.set(&new_mean)?;

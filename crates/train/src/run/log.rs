@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::CHECKPOINT;
 use super::events::{Scalar, write_scalar, write_start};
 use crate::metrics::Scores;
 use crate::{Error, Result};
@@ -103,9 +104,16 @@ pub(crate) struct Log {
 
 impl Log {
     /// Opens the log of a run that has finished `epochs` epochs: lines about later ones, which a killed run left, are dropped.
+    /// An error where the lines show that there was a checkpoint, and `epochs` that there is none.
     pub(crate) fn open(folder: &Path, epochs: u64) -> Result<Self> {
         let (metrics, events) = (folder.join(METRICS), folder.join(EVENTS));
-        let lines: Vec<Line> = read(&metrics)?.into_iter().filter(|line| line.epoch() <= epochs).collect();
+        let lines = read(&metrics)?;
+        // A run that was killed in an epoch may have lines about it; one that was in the second has had a checkpoint.
+        if epochs == 0 && lines.iter().any(|line| line.epoch() > 1) {
+            let reason = format!("is gone, and {METRICS} tells of a run that was further; it cannot be gone on with");
+            return Err(Error::file(&folder.join(CHECKPOINT), reason));
+        }
+        let lines: Vec<Line> = lines.into_iter().filter(|line| line.epoch() <= epochs).collect();
         files::write(&metrics, |file| lines.iter().try_for_each(|line| write_line(file, line)))?;
         let start = now() - lines.last().map_or(0.0, Line::seconds);
         files::write(&events, |file| {

@@ -6,9 +6,10 @@ mod log;
 mod plots;
 
 use std::fmt::Write;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cirio_nn::files;
 
@@ -17,10 +18,11 @@ pub(crate) use log::{Line, Log};
 
 use crate::{Confusion, Error, Result, RunConfig};
 
-/// The folder of one run.
+/// The folder of one run, for this process alone: its file `lock` is locked until the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    _lock: Arc<File>,
 }
 
 /// The file that a resumed run goes on from.
@@ -61,7 +63,7 @@ impl RunFolder {
     }
 
     fn new(path: PathBuf, config: &RunConfig) -> Result<Self> {
-        let run = Self { path };
+        let run = Self { _lock: lock(&path)?, path };
         let file = run.path.join("config.toml");
         let text = toml::to_string(config).map_err(|error| Error::file(&file, error))?;
         files::write(&file, |file| file.write_all(text.as_bytes()))?;
@@ -71,8 +73,19 @@ impl RunFolder {
     /// Opens the folder of an earlier run, and what decides it.
     ///
     /// # Errors
-    /// When it is no folder of a run, or its configuration cannot be read.
+    /// When it is no folder of a run, its configuration cannot be read, or the run is under way in another process.
     pub fn open(path: &Path) -> Result<(Self, RunConfig)> {
+        let config = Self::config(path)?;
+        let run = Self { _lock: lock(path)?, path: path.to_owned() };
+        files::remove_temporaries(path)?;
+        Ok((run, config))
+    }
+
+    /// What decides the run in a folder, which may be under way.
+    ///
+    /// # Errors
+    /// When it is no folder of a run, or its configuration cannot be read.
+    pub fn config(path: &Path) -> Result<RunConfig> {
         let file = path.join("config.toml");
         let text = fs::read_to_string(&file).map_err(Error::io(&file))?;
         let config: RunConfig = toml::from_str(&text).map_err(|error| {
@@ -81,8 +94,7 @@ impl RunFolder {
         })?;
         config.train.check()?;
         config.preprocess.check().map_err(|error| Error::file(&file, error))?;
-        files::remove_temporaries(path)?;
-        Ok((Self { path: path.to_owned() }, config))
+        Ok(config)
     }
 
     /// Whether an epoch has been finished, so that there is something to go on from.
@@ -112,5 +124,18 @@ impl RunFolder {
             let _ = writeln!(text, "{:.4}\t{:.4}\t{:.4}\t{}\t{name}", scores.precision, scores.recall, scores.f1, scores.count);
         }
         Ok(files::write(&self.file("classes.tsv"), |file| file.write_all(text.as_bytes()))?)
+    }
+}
+
+/// Locks a run folder until the file is closed; the system does that too when a process is killed.
+fn lock(folder: &Path) -> Result<Arc<File>> {
+    let path = folder.join("lock");
+    let file = File::create(&path).map_err(Error::io(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Arc::new(file)),
+        Err(TryLockError::WouldBlock) => Err(Error::file(folder, "another process is training in this folder")),
+        // Some network file systems have no locks; there it is up to the user.
+        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(Arc::new(file)),
+        Err(TryLockError::Error(error)) => Err(Error::io(&path)(error)),
     }
 }

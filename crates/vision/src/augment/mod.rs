@@ -30,7 +30,8 @@ pub enum Augment {
     VerticalFlip(Flip),
     /// Padded, then cut back at a random place.
     Crop(RandomCrop),
-    /// A random part, brought to the whole size.
+    /// A random part, brought to the whole size; in training it is a part of the whole picture, see
+    /// [`Preprocess::augmented`](crate::Preprocess::augmented).
     ResizedCrop(RandomResizedCrop),
     /// Turned, moved, scaled, squeezed and sheared.
     Affine(Affine),

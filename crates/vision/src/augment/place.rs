@@ -70,9 +70,13 @@ impl Default for RandomResizedCrop {
 
 impl RandomResizedCrop {
     pub(super) fn apply(&self, image: &Image, rng: &mut ChaCha8Rng) -> Result<Image> {
-        let (width, height) = (image.width(), image.height());
-        let [part_width, part_height] = self.part(width, height, rng);
-        let (left, top) = (rng.random_range(0..=width - part_width), rng.random_range(0..=height - part_height));
+        self.apply_to(image, image.width(), image.height(), rng)
+    }
+
+    /// The part, brought to `width`×`height`.
+    pub(crate) fn apply_to(&self, image: &Image, width: usize, height: usize, rng: &mut ChaCha8Rng) -> Result<Image> {
+        let [part_width, part_height] = self.part(image.width(), image.height(), rng);
+        let (left, top) = (rng.random_range(0..=image.width() - part_width), rng.random_range(0..=image.height() - part_height));
         resize(&crop(image, left, top, part_width, part_height)?, width, height)
     }
 
