@@ -68,13 +68,15 @@ struct Recipe {
     /// Pictures a step [default: a twentieth of the pictures, 8 to 128].
     #[arg(long, value_parser = parse::count)]
     batch: Option<usize>,
-    /// The highest learning rate [default: what suits the model, in proportion to the batch].
+    /// The highest learning rate [default: what suits the model, in proportion to the batch; a tenth of it for a network that
+    /// begins with trained weights].
     #[arg(long)]
     lr: Option<f64>,
     /// The optimiser.
     #[arg(long, value_enum, default_value = "sgd")]
     optimizer: Optimizer,
-    /// The head's own highest learning rate; the head is the last layer with weights [default: that of the others].
+    /// The head's own highest learning rate; the head is the last layer with weights [default: that of the others; what suits the
+    /// model where the others begin with trained weights].
     #[arg(long)]
     head_lr: Option<f64>,
     /// Of SGD; with Nesterov's look ahead [default: 0.9].
@@ -200,7 +202,7 @@ impl Args {
             val_fraction: options.val_fraction,
             strict: self.source.strict,
             classes: sets.train.classes().to_vec(),
-            train: self.recipe.config(model, &preprocess, sets.train.len())?,
+            train: self.recipe.config(model, start.is_some(), &preprocess, sets.train.len())?,
             preprocess,
         };
         config.train.check().map_err(|error| Usage(error.to_string()))?;
@@ -390,13 +392,17 @@ impl Source {
     }
 }
 
+/// The part of the usual learning rate for weights that are trained already: they should change less than those of a new head.
+const GENTLY: f64 = 0.1;
+
 impl Recipe {
-    fn config(&self, model: &Model, preprocess: &Preprocess, pictures: usize) -> Result<TrainConfig> {
+    fn config(&self, model: &Model, trained: bool, preprocess: &Preprocess, pictures: usize) -> Result<TrainConfig> {
         if self.label_smoothing > 0.0 && !matches!(model.loss, Loss::CrossEntropy { .. }) {
             bail!(Usage(format!("--label-smoothing: {} is trained with another loss than cross-entropy, which has none", model.name)));
         }
         let batch = self.batch.unwrap_or((pictures / 20).clamp(8, 128));
         let steps = pictures.div_ceil(batch).max(1) as u64;
+        let usual = self.usual_rate(model) * batch as f64 / 128.0;
         let mix = match (self.mixup, self.cutmix) {
             (Some(alpha), _) => Some(Mix::Mixup(alpha)),
             (None, cutmix) => cutmix.map(Mix::Cutmix),
@@ -404,8 +410,8 @@ impl Recipe {
         Ok(TrainConfig {
             epochs: self.epochs.unwrap_or(2000u64.div_ceil(steps).clamp(10, 100)),
             batch,
-            head_learning_rate: self.head_lr,
-            learning_rate: self.lr.unwrap_or(self.usual_rate(model) * batch as f64 / 128.0),
+            learning_rate: self.lr.unwrap_or(if trained { GENTLY * usual } else { usual }),
+            head_learning_rate: self.head_lr.or((trained && self.lr.is_none()).then_some(usual)),
             weight_decay: self.weight_decay,
             label_smoothing: self.label_smoothing,
             layer_decay: self.layer_decay,
