@@ -124,3 +124,20 @@ impl Choice {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every entry of the manifest is for a model of this build, whose list takes its pictures.
+    #[test]
+    fn the_manifests_entries_fit_their_models() -> Result<()> {
+        let registry = Registry::locate()?;
+        assert!(!registry.entries().is_empty());
+        for entry in registry.entries() {
+            let layers = cirio::find(&entry.model)?.layers(entry.classes.len()).with_input(entry.preprocessing.output_shape());
+            layers.table().with_context(|| entry.full_name())?;
+        }
+        Ok(())
+    }
+}

@@ -76,7 +76,7 @@ fn another_input_changes_the_sizes_or_says_why_not() {
 fn list_and_info_agree() {
     let models = json(&["list", "--json"])["models"].as_array().expect("models").clone();
     let names: Vec<&str> = models.iter().filter_map(|model| model["name"].as_str()).collect();
-    assert_eq!(names, ["lenet5", "lenet5_paper"]);
+    assert_eq!(names, cirio::MODELS.iter().map(|model| model.name).collect::<Vec<_>>());
     for model in &models {
         let name = model["name"].as_str().expect("a name");
         let info = json(&["info", name, "--json"]);
@@ -87,14 +87,17 @@ fn list_and_info_agree() {
             assert!(!info["trained"].as_str().expect("a command").is_empty());
         }
     }
-    assert!(stdout(&["list"]).contains("lenet5/fashion-mnist"));
+    let text = stdout(&["list"]);
+    for part in ["lenet5/fashion-mnist", "alexnet/imagenet1k-v1", "61.1 M"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
     assert!(stdout(&["info", "lenet5/fashion-mnist"]).contains("sha256"));
 }
 
 #[test]
 fn unknown_names_are_one_clear_line() {
     fails(&["info", "lenet7"], 1, &["no model `lenet7`", "lenet5_paper"]);
-    fails(&["summary", "vgg99"], 1, &["no model `vgg99`"]);
+    fails(&["summary", "vgg99"], 1, &["no model `vgg99`", "vgg11_bn"]);
     fails(&["info", "lenet5/fashion"], 1, &["lenet5/fashion"]);
     fails(&["look"], 2, &["look"]);
 }

@@ -55,30 +55,43 @@ impl Args {
         if json {
             return print_json(&Document { models });
         }
-        print(format_args!("{:14} {:9} {:>10} {:>14}  about", "model", "task", "parameters", "multiply-adds"))?;
-        for model in &models {
-            print(format_args!("{:14} {:9} {:>10} {:>14}  {}", model.name, model.task, model.params, model.macs, model.about))?;
+        print(format_args!("{:14} {:9} {:>10} {:>13}  about", "model", "task", "parameters", "multiply-adds"))?;
+        for Line { name, task, about, params, macs, .. } in &models {
+            print(format_args!("{name:14} {task:9} {:>10} {:>13}  {about}", short(*params), short(*macs)))?;
         }
-        print(format_args!("\n{:28} {:>8} {:>8}  {:7}  {:30}  trained on", "weights", "accuracy", "size", "file", "licence"))?;
+        print(format_args!("\n{:28} {:>8} {:>9}  {:7}  {:30}  trained on", "weights", "accuracy", "size", "file", "licence"))?;
         for weights in models.iter().flat_map(|model| &model.weights) {
             let Weights { name, data, licence, state, .. } = weights;
             let (accuracy, size, state) = (format!("{:.2} %", 100.0 * weights.accuracy), weights.size(), state.name());
             let from = weights.sources.first().map_or_else(String::new, |source| format!(", from {source}"));
-            print(format_args!("{name:28} {accuracy:>8} {size:>8}  {state:7}  {licence:30}  {data}{from}"))?;
+            print(format_args!("{name:28} {accuracy:>8} {size:>9}  {state:7}  {licence:30}  {data}{from}"))?;
         }
         Ok(())
     }
 }
 
 impl Weights<'_> {
-    /// `248 kB` or `97.8 MiB`.
+    /// `97.8 MiB`.
     fn size(&self) -> String {
-        match (self.bytes, self.mib) {
-            (Some(bytes), _) => format!("{} kB", bytes.div_ceil(1000)),
-            (None, Some(mib)) => format!("{mib} MiB"),
-            (None, None) => "?".to_owned(),
-        }
+        let mib = self.bytes.map(|bytes| bytes as f64 / f64::from(1 << 20)).or(self.mib);
+        mib.map_or_else(|| "?".to_owned(), |mib| format!("{mib:.1} MiB"))
     }
+}
+
+/// Three digits and a unit: `61.7 k`, `25.6 M`, `4.09 G`.
+fn short(number: u64) -> String {
+    let (value, unit) = match number {
+        0..1_000 => return number.to_string(),
+        1_000..1_000_000 => (number as f64 / 1e3, 'k'),
+        1_000_000..1_000_000_000 => (number as f64 / 1e6, 'M'),
+        _ => (number as f64 / 1e9, 'G'),
+    };
+    let decimals = match value {
+        ..10.0 => 2,
+        10.0..100.0 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$} {unit}")
 }
 
 fn line<'a>(model: &'a cirio::Model, registry: &'a Registry) -> Result<Line<'a>> {
@@ -104,4 +117,17 @@ fn line<'a>(model: &'a cirio::Model, registry: &'a Registry) -> Result<Line<'a>>
         macs: table.macs(),
         weights: registry.entries().iter().filter(|entry| entry.model == model.name).map(weights).collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!(
+            [7, 6_440, 61_706, 416_520, 25_557_032, 4_089_184_256].map(short),
+            ["7", "6.44 k", "61.7 k", "417 k", "25.6 M", "4.09 G"]
+        );
+    }
 }
