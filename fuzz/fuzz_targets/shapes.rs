@@ -66,7 +66,7 @@ fuzz_target!(|case: Case| {
         blocked::Conv2d::best_method(&shape, n);
     }
     let _ = Weights::new(&weights, &shape);
-    for method in [Method::Direct, Method::Winograd(2), Method::Winograd(case.side.0)] {
+    for method in [Method::Direct, Method::Winograd(2), Method::Winograd(case.side.0), Method::Depthwise, Method::Merged] {
         if let Ok(Some(conv)) = case.plan(method) {
             assert!(Weights::new(&[], &shape).is_err() && conv.packed() > 0, "there is no convolution without weights");
         }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::maps::Maps;
 use super::tile::each;
-use super::{Epilogue, Filters, Packed, Weights};
+use super::{Epilogue, Filters, Weights};
 use crate::conv::Conv2dShape;
 use crate::parallel::{Parts, piece, threads_for};
 use crate::simd::{self, relu};
@@ -118,11 +118,9 @@ impl WithSimd for Slab<'_> {
         let (lanes, plan, group) = (S::F32_LANES, self.plan, self.group);
         let Depthwise { shape, input, output, taps, .. } = plan;
         let [_, width] = shape.output();
-        let mut buffer = match self.filters.weights {
-            Packed::Full(_) => Vec::new(),
-            Packed::Half(_) => vec![0.0; taps.len() * lanes],
-        };
-        let weights = self.filters.weights.widened(group * taps.len() * lanes..(group + 1) * taps.len() * lanes, &mut buffer);
+        let length = taps.len() * lanes;
+        let mut buffer = self.filters.weights.buffer(length);
+        let weights = self.filters.weights.widened(group * length..(group + 1) * length, &mut buffer);
         let (weights, bias) = (S::as_simd_f32s(weights).0, S::as_simd_f32s(&self.filters.bias[group * lanes..][..lanes]).0[0]);
         let of_group = |maps: &Maps| self.image * maps.image() + group * maps.group();
         for row in self.rows.clone() {

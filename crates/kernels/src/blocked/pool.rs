@@ -128,6 +128,13 @@ fn moderate(sides: [usize; 2]) -> Result<(), ShapeError> {
     }
 }
 
+/// The larger value; a NaN is larger than any.
+#[inline(always)]
+fn larger<S: Simd>(simd: S, max: S::f32s, value: S::f32s) -> S::f32s {
+    let larger = simd.select_f32s(simd.less_than_or_equal_f32s(value, max), max, value);
+    simd.select_f32s(simd.equal_f32s(max, max), larger, max)
+}
+
 /// The channels of a vector.
 struct Group<'a> {
     plan: &'a Pool,
@@ -141,6 +148,10 @@ impl WithSimd for Group<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Pool { input, output, windows: [rows, columns], kind } = self.plan;
+        let pairs = |windows: &[Window]| windows.iter().all(|window| window.inside.len() == 2);
+        if *kind == Kind::Max && pairs(rows) && pairs(columns) {
+            return self.squares(simd);
+        }
         for (row, tall) in rows.iter().enumerate() {
             let start = output.origin([0; 2]) + row * output.row();
             let (y, _) = S::as_mut_simd_f32s(&mut self.y[start..][..columns.len() * S::F32_LANES]);
@@ -152,10 +163,7 @@ impl WithSimd for Group<'_> {
                     let (pixels, _) = S::as_simd_f32s(&self.x[place..][..wide.inside.len() * S::F32_LANES]);
                     for &pixel in pixels {
                         value = match kind {
-                            Kind::Max => {
-                                let larger = simd.select_f32s(simd.less_than_or_equal_f32s(pixel, value), value, pixel);
-                                simd.select_f32s(simd.equal_f32s(value, value), larger, value) // a NaN before stays
-                            }
+                            Kind::Max => larger(simd, value, pixel),
                             Kind::Mean => simd.add_f32s(value, pixel),
                         };
                     }
@@ -164,6 +172,24 @@ impl WithSimd for Group<'_> {
                     Kind::Max => value,
                     Kind::Mean => simd.mul_f32s(value, simd.splat_f32s(1.0 / (tall.counted * wide.counted) as f32)),
                 };
+            }
+        }
+    }
+}
+
+impl Group<'_> {
+    /// The largest values of windows of 2×2 pixels, the usual case.
+    #[inline(always)]
+    fn squares<S: Simd>(self, simd: S) {
+        let Pool { input, output, windows: [rows, columns], .. } = self.plan;
+        let row_of = |maps: &Maps, row: usize| maps.origin([0; 2]) + row * maps.row();
+        for (row, tall) in rows.iter().enumerate() {
+            let upper = S::as_simd_f32s(&self.x[row_of(input, tall.inside.start)..]).0;
+            let lower = S::as_simd_f32s(&self.x[row_of(input, tall.inside.start + 1)..]).0;
+            let y = S::as_mut_simd_f32s(&mut self.y[row_of(output, row)..][..columns.len() * S::F32_LANES]).0;
+            for (y, wide) in y.iter_mut().zip(columns) {
+                let (left, right) = (wide.inside.start, wide.inside.start + 1);
+                *y = larger(simd, larger(simd, upper[left], upper[right]), larger(simd, lower[left], lower[right]));
             }
         }
     }
