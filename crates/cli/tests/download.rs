@@ -7,7 +7,9 @@ mod server;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use common::{cirio, failed, root, text};
 use serde_json::Value;
@@ -83,6 +85,36 @@ fn plain_addresses_have_their_own_cache() {
     let place = server.address.trim_start_matches("http://").replace(':', "_");
     assert!(folder.path().join("plain").join(place).join("nets/digits.safetensors").is_file());
     failed(&predict(here(folder.path(), ""), "http://example.com/a.safetensors", &[]), 1, &["plain http is for this machine only"]);
+}
+
+/// One process has the lock and waits for its server; the other waits for the lock. When the first is killed, the other goes on
+/// where it was.
+#[test]
+fn of_two_processes_one_waits() {
+    let server = Server::start(|number, request| match number {
+        0 => Answer::file(request, &weights(), "\"v\"").cut(100_000),
+        1 => Answer::status(429).header("Retry-After", "60"),
+        _ => Answer::file(request, &weights(), "\"v\""),
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let spec = format!("{}/digits.safetensors", server.address);
+    let start = || {
+        let mut command = here(folder.path(), "");
+        let arguments = ["predict", PICTURE, "--model", "lenet5", "--top", "1", "--json", "--weights", &spec];
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts")
+    };
+    let mut first = start();
+    while server.asked().len() < 2 {
+        thread::sleep(Duration::from_millis(10));
+    }
+    let second = start();
+    let place = folder.path().join("plain").join(server.address.trim_start_matches("http://").replace(':', "_"));
+    assert!(place.join("digits.safetensors.part").is_file() && !place.join("digits.safetensors").exists());
+    first.kill().expect("it runs");
+    first.wait().expect("it ends");
+    assert_eq!(class(second.wait_with_output().expect("it ends")), "7");
+    let asked = server.asked();
+    assert_eq!((asked.len(), asked[2].header("range")), (3, Some("bytes=100000-")));
 }
 
 #[test]

@@ -8,12 +8,19 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{Error, Result};
 
-/// Where a file of weights lies on the network. It ends in `.safetensors` or `.pth`, and each part of it is a plain word of
-/// letters, digits, `-`, `_`, `.` and `+`, so that it can name a place in a cache too.
+/// Where a file of weights lies on the network: `hf://owner/repo[@revision]/file` on the Hugging Face Hub, or
+/// `https://host/path`. Plain `http` is for this machine only (`localhost`, `127.0.0.1`, `[::1]`).
+///
+/// It ends in `.safetensors` or `.pth`, and each part of it is a plain word of letters, digits, `-`, `_`, `.` and `+`, so that it
+/// can name a place in a cache too.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// `hf://owner/repo[@revision]/file`: a file of a model's repository on the Hugging Face Hub.
-    Hf {
+pub struct Address(pub(crate) Place);
+
+/// The two kinds of an [`Address`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In a model's repository on the hub.
+    Hub {
         /// `owner/repo`.
         repo: String,
         /// A branch, a tag or a commit; `main` where none was named.
@@ -21,16 +28,16 @@ pub enum Address {
         /// The path in the repository.
         file: String,
     },
-    /// `https://host/path`. Plain `http` is for this machine only (`localhost`, `127.0.0.1`, `[::1]`).
-    Url(String),
+    /// Anywhere, by the whole address.
+    Web(String),
 }
 
 impl Address {
     /// The file's own name, without its folder.
     pub fn file_name(&self) -> &str {
-        let path = match self {
-            Self::Hf { file, .. } => file,
-            Self::Url(url) => url,
+        let path = match &self.0 {
+            Place::Hub { file, .. } => file,
+            Place::Web(url) => url,
         };
         path.rsplit('/').next().unwrap_or(path)
     }
@@ -40,15 +47,15 @@ impl FromStr for Address {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let address = match text.split_once("://") {
+        let place = match text.split_once("://") {
             Some(("hf", path)) => hf(path),
             Some(("https" | "http", _)) => split_url(text).and_then(|(_, path)| {
                 words(path)?;
-                Ok(Self::Url(text.to_owned()))
+                Ok(Place::Web(text.to_owned()))
             }),
             _ => Err("it begins with neither hf:// nor https://".to_owned()),
         };
-        let checked = address.and_then(|address| match address.file_name().rsplit_once('.') {
+        let checked = place.map(Self).and_then(|address| match address.file_name().rsplit_once('.') {
             Some((_, "safetensors" | "pth")) => Ok(address),
             _ => Err("it ends in neither .safetensors nor .pth".to_owned()),
         });
@@ -57,14 +64,14 @@ impl FromStr for Address {
 }
 
 /// The path of an `hf://` address.
-fn hf(path: &str) -> Result<Address, String> {
+fn hf(path: &str) -> Result<Place, String> {
     let mut parts = path.splitn(3, '/');
     let (Some(owner), Some(repo), Some(file)) = (parts.next(), parts.next(), parts.next()) else {
         return Err("expected hf://owner/repo[@revision]/file".to_owned());
     };
     let (repo, revision) = repo.split_once('@').unwrap_or((repo, "main"));
     [owner, repo, revision, file].into_iter().try_for_each(words)?;
-    Ok(Address::Hf { repo: format!("{owner}/{repo}"), revision: revision.to_owned(), file: file.to_owned() })
+    Ok(Place::Hub { repo: format!("{owner}/{repo}"), revision: revision.to_owned(), file: file.to_owned() })
 }
 
 /// The origin of a web address (`https://host:port`) and its path without the first slash.
@@ -101,10 +108,10 @@ fn words(path: &str) -> Result<(), String> {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Hf { repo, revision, file } if revision == "main" => write!(f, "hf://{repo}/{file}"),
-            Self::Hf { repo, revision, file } => write!(f, "hf://{repo}@{revision}/{file}"),
-            Self::Url(url) => f.write_str(url),
+        match &self.0 {
+            Place::Hub { repo, revision, file } if revision == "main" => write!(f, "hf://{repo}/{file}"),
+            Place::Hub { repo, revision, file } => write!(f, "hf://{repo}@{revision}/{file}"),
+            Place::Web(url) => f.write_str(url),
         }
     }
 }
@@ -143,7 +150,7 @@ mod tests {
             assert_eq!(address.to_string(), text);
         }
         let address: Address = "hf://o/r@main/a/b.pth".parse().unwrap();
-        assert_eq!(address, Address::Hf { repo: "o/r".into(), revision: "main".into(), file: "a/b.pth".into() });
+        assert_eq!(address.0, Place::Hub { repo: "o/r".into(), revision: "main".into(), file: "a/b.pth".into() });
         assert_eq!((address.to_string().as_str(), address.file_name()), ("hf://o/r/a/b.pth", "b.pth"));
     }
 

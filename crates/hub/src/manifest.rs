@@ -43,6 +43,7 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use crate::address::Place;
 use crate::{Address, Error, Result};
 
 /// The longest file of classes, bytes.
@@ -176,7 +177,7 @@ impl Entry {
             _ => {}
         }
         // The hub states the hash of what it holds; other servers do not.
-        let unknown = |source: &&Remote| matches!(source.address, Address::Url(_)) && source.hash().is_none();
+        let unknown = |source: &&Remote| matches!(source.address.0, Place::Web(_)) && source.hash().is_none();
         if let Some(source) = self.sources.iter().find(unknown) {
             return Err(format!("key `sources`: {} needs sha256 or sha256_prefix", source.address));
         }

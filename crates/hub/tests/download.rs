@@ -49,7 +49,7 @@ fn fetch(settings: &Downloads, remote: &Remote) -> Result<PathBuf, Failure> {
     })
 }
 
-/// Fetches from a server that answers so; the folder must hold nothing that looks like the file where it fails.
+/// Fetches from a server that answers so; the folder must hold nothing under the name of the file where it fails.
 fn fetched(answer: impl Fn(usize, &Request) -> Answer + Send + Sync + 'static) -> (Result<Vec<u8>, Failure>, Vec<Request>) {
     fetched_as(answer, |remote| remote)
 }
@@ -225,8 +225,10 @@ fn a_server_that_is_not_there_is_said_so() {
     let folder = tempfile::tempdir().unwrap();
     // A port that was free a moment ago.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let found = fetch(&settings(&folder, ""), &remote(&format!("http://{free}/x.safetensors")));
-    assert!(matches!(found, Err(Failure::Unreachable(_))), "{found:?}");
+    for address in [&format!("http://{free}/x.safetensors"), "https://nowhere.invalid/x.safetensors"] {
+        let found = fetch(&settings(&folder, ""), &remote(address));
+        assert!(matches!(found, Err(Failure::Unreachable(_))), "{found:?}");
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::Failure;
 use crate::address::{is_this_machine, split_url};
 
 const REDIRECTS: usize = 10;
+/// For finding a server's number, and for its first answer.
 const CONNECT: Duration = Duration::from_secs(20);
 /// The longest silence of a server.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -30,7 +31,8 @@ impl Client {
     pub fn new() -> Self {
         let settings = || {
             let settings = Agent::config_builder().max_redirects(0).http_status_as_error(false);
-            settings.timeout_connect(Some(CONNECT)).timeout_per_read(Some(SILENCE)).timeout_per_write(Some(SILENCE))
+            let settings = settings.timeout_resolve(Some(CONNECT)).timeout_connect(Some(CONNECT));
+            settings.timeout_per_read(Some(SILENCE)).timeout_per_write(Some(SILENCE))
         };
         Self { web: settings().build().into(), here: settings().proxy(None).build().into() }
     }
@@ -108,9 +110,11 @@ fn checked(response: Response<Body>) -> Result<Response<Body>, Failure> {
 
 /// What happened on the way: whether no connection came about, or one broke.
 fn failure(error: &ureq::Error) -> Failure {
-    use io::ErrorKind::{ConnectionRefused, HostUnreachable, InvalidData, NetworkUnreachable};
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
     let broken = match error {
-        ureq::Error::Io(error) => !matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable | InvalidData),
+        ureq::Error::Io(error) => {
+            matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut | UnexpectedEof)
+        }
         ureq::Error::Timeout(phase) => !matches!(phase, Timeout::Resolve | Timeout::Connect),
         ureq::Error::Protocol(_) => true,
         _ => false,

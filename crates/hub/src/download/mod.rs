@@ -29,7 +29,7 @@ use std::time::Duration;
 use self::http::Client;
 use self::hub::Facts;
 use self::part::Part;
-use crate::address::split_url;
+use crate::address::{Place, split_url};
 use crate::{Address, Error, Failure, Progress, Remote, Result};
 
 /// The most bytes of a file whose size nobody states.
@@ -99,9 +99,9 @@ impl Downloads {
 
     /// The file of an address, if it was fetched before.
     pub fn cached(&self, address: &Address) -> Option<PathBuf> {
-        match address {
-            Address::Hf { repo, revision, file } => hub::find(&self.hub, repo, revision, file),
-            Address::Url(url) => self.place(url).filter(|path| path.is_file()),
+        match &address.0 {
+            Place::Hub { repo, revision, file } => hub::find(&self.hub, repo, revision, file),
+            Place::Web(url) => self.place(url).filter(|path| path.is_file()),
         }
     }
 
@@ -119,15 +119,15 @@ impl Downloads {
         if let Some(path) = self.cached(&remote.address) {
             return Ok(path);
         }
-        let fetched = match &remote.address {
+        let fetched = match &remote.address.0 {
             _ if self.offline => Err(Failure::Offline),
-            Address::Hf { repo, revision, file } => self.from_hub(repo, revision, file, remote, progress),
-            Address::Url(url) => self.from_web(url, remote, progress),
+            Place::Hub { repo, revision, file } => self.fetch_from_hub(repo, revision, file, remote, progress),
+            Place::Web(url) => self.fetch_plain(url, remote, progress),
         };
         fetched.map_err(|failure| Error::Download { address: remote.address.to_string(), failure })
     }
 
-    fn from_web(&self, url: &str, remote: &Remote, progress: Progress) -> Result<PathBuf, Failure> {
+    fn fetch_plain(&self, url: &str, remote: &Remote, progress: Progress) -> Result<PathBuf, Failure> {
         let target = self.place(url).ok_or_else(|| Failure::Answer("it has no path".to_owned()))?;
         let lock = part::beside(&target, ".lock");
         let job = Job { url, token: None, size: None, hash: remote.hash(), content_named: false, remote };
@@ -136,7 +136,7 @@ impl Downloads {
     }
 
     /// Fetches by the hub's way: first the file's facts, then the file under the name of its content, then a link to it.
-    fn from_hub(&self, repo: &str, revision: &str, file: &str, remote: &Remote, progress: Progress) -> Result<PathBuf, Failure> {
+    fn fetch_from_hub(&self, repo: &str, revision: &str, file: &str, remote: &Remote, progress: Progress) -> Result<PathBuf, Failure> {
         let endpoint = self.endpoint.trim_end_matches('/');
         split_url(endpoint).map_err(|reason| Failure::Unreachable(format!("HF_ENDPOINT is `{endpoint}`: {reason}")))?;
         let url = format!("{endpoint}/{repo}/resolve/{revision}/{file}");
