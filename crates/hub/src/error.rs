@@ -121,6 +121,17 @@ pub enum Error {
         /// The address.
         address: String,
     },
+    /// A file of torch that is unsound, is refused, or has no weights.
+    #[error("{} cannot be converted: {reason}", .path.display())]
+    Torch {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file of weights that cannot be read or written; the message has its path.
+    #[error(transparent)]
+    Weights(#[from] cirio_nn::Error),
 }
 
 fn for_model(model: &Option<String>) -> String {

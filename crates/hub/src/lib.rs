@@ -11,14 +11,18 @@
 //! file's size, hash and header are checked each time before it is handed out.
 #![forbid(unsafe_code)]
 
+mod convert;
 mod error;
 mod folder;
 mod header;
 mod manifest;
 mod near;
+pub mod pth;
 mod registry;
+pub mod spelling;
 mod verify;
 
+pub use convert::{Converted, Fit, Options, Report, convert};
 pub use error::{Error, Result};
 pub use header::{Header, TensorInfo, check_header};
 pub use manifest::{Entry, Manifest, Measured};

@@ -10,6 +10,9 @@ use crate::folder::{self, MANIFEST};
 use crate::near::near;
 use crate::{Entry, Error, Header, Manifest, Result, check_header, verify};
 
+/// The index of a set of safetensors files, by the custom of Hugging Face.
+const INDEX: &str = "model.safetensors.index.json";
+
 /// A folder of weights and its manifest.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
@@ -128,7 +131,7 @@ impl Registry {
     fn at_path(&self, model: Option<&str>, spec: &str) -> Result<Resolved> {
         let path = Path::new(spec);
         if path.is_dir() {
-            let file = ["best.safetensors", "last.safetensors"].map(|name| path.join(name)).into_iter().find(|file| file.is_file());
+            let file = ["best.safetensors", "last.safetensors", INDEX].map(|name| path.join(name)).into_iter().find(|file| file.is_file());
             let file = file.ok_or_else(|| Error::NotARun { path: path.to_owned() })?;
             return described(file, Source::Run);
         }
@@ -171,7 +174,9 @@ impl Registry {
 /// A file that the manifest does not know, with what its own texts say: `model`, `classes` (a JSON list of names) and
 /// `preprocess` (JSON), as training writes them.
 fn described(path: PathBuf, source: Source) -> Result<Resolved> {
-    let header = check_header(&path)?;
+    // An index is no safetensors file; its files are checked when they are opened.
+    let is_index = path.extension().is_some_and(|end| end == "json");
+    let header = if is_index { Header::default() } else { check_header(&path)? };
     let preprocessing: Option<Preprocess> = json(&header, "preprocess", &path)?;
     if let Some(Err(error)) = preprocessing.as_ref().map(Preprocess::check) {
         return Err(Error::Metadata { path, key: "preprocess", reason: error.to_string() });

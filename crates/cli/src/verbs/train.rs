@@ -8,7 +8,7 @@ use candle_core::{DType, Device};
 use cirio::Model;
 use cirio_data::{Dataset, Format, Loader, LoaderConfig, OpenOptions, Order, Split, Strictness, open};
 use cirio_hub::Registry;
-use cirio_nn::{Stack, Store, Weights};
+use cirio_nn::{Stack, Store};
 use cirio_train::optim::{AdamW, Clip, Rule, Sgd};
 use cirio_train::{Curve, Mix, Outcome, RunConfig, RunFolder, Schedule, Scores, TrainConfig, Trainer, find_learning_rate};
 use cirio_vision::augment::Pipeline;
@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::data::warn_of_skipped;
 use crate::console::{Usage, print, print_json, say};
-use crate::network::Compute;
+use crate::network::{self, Compute};
 use crate::parse;
 use crate::progress::Bar;
 
@@ -267,7 +267,7 @@ fn build(model: &Model, config: &RunConfig, device: &Device) -> Result<(Stack, S
     let frozen = config.train.freeze.clone();
     store.freeze(move |name| frozen.iter().any(|prefix| name.starts_with(prefix.as_str())));
     let store = match &config.weights {
-        Some(weights) => store.with_weights(Weights::open(&Registry::locate()?.find(Some(model.name), weights)?.path)?),
+        Some(weights) => store.with_weights(network::open(&Registry::locate()?.find(Some(model.name), weights)?.path, model)?),
         None => store,
     };
     let layers = model.layers(config.classes.len()).with_input(config.preprocess.output_shape());
