@@ -108,7 +108,7 @@ pub fn open(path: &Path, model: &Model) -> Result<Weights> {
 
 /// The number of classes K that weights are for: the rows of the model's last layer. Where they lack that layer, the model's own
 /// number; loading says what is missing.
-fn classes_in(weights: &Weights, model: &Model) -> Result<usize> {
+pub fn classes_in(weights: &Weights, model: &Model) -> Result<usize> {
     let shapes = model.layers(model.classes).shapes()?;
     let rows = shapes.last().and_then(|(name, _)| weights.shapes().get(name)?.first().copied());
     Ok(rows.unwrap_or(model.classes))

@@ -20,7 +20,7 @@ pub struct Options {
     pub key: Option<String>,
     /// Whether to write f32 and f64 as f16, in half the size or less.
     pub half: bool,
-    /// Names and shapes of a model's weights: other spellings are changed to them.
+    /// Names and shapes of a model's weights, for any number of classes: other spellings are changed to them.
     pub model: Option<BTreeMap<String, Vec<usize>>>,
     /// Texts to write beside the tensors; those of a safetensors file are kept where these do not replace them.
     pub texts: BTreeMap<String, String>,
@@ -43,9 +43,6 @@ pub struct Report {
     pub tensors: Vec<Converted>,
     /// What was left out, each with the reason.
     pub dropped: Vec<String>,
-    /// How the tensors fit the model, where one was given.
-    #[serde(flatten)]
-    pub fit: Option<Fit>,
     /// The number of all values.
     pub values: u64,
     /// The size of the file that was written.
@@ -78,6 +75,23 @@ pub struct Converted {
     /// Its type and shape in the file that was read.
     #[serde(skip)]
     read: (Dtype, Vec<usize>),
+}
+
+impl Report {
+    /// How the tensors fit a model with weights of these names and shapes.
+    pub fn fit(&self, model: &BTreeMap<String, Vec<usize>>) -> Fit {
+        let has = |name: &str| self.tensors.iter().any(|tensor| tensor.name == name);
+        let optional = |name: &str| name.ends_with("num_batches_tracked");
+        let mismatch = |tensor: &Converted| {
+            let wanted = model.get(&tensor.name).filter(|wanted| **wanted != tensor.shape)?;
+            Some(format!("{} is {:?} in the file, {wanted:?} in the model", tensor.name, tensor.shape))
+        };
+        Fit {
+            missing: model.keys().filter(|name| !has(name) && !optional(name)).cloned().collect(),
+            unused: self.tensors.iter().map(|tensor| &tensor.name).filter(|name| !model.contains_key(*name)).cloned().collect(),
+            mismatched: self.tensors.iter().filter_map(mismatch).collect(),
+        }
+    }
 }
 
 impl Converted {
@@ -121,7 +135,6 @@ pub fn convert(input: &Path, output: &Path, options: &Options) -> Result<Report>
         key: source.key(),
         wrapper,
         dropped: source.dropped(),
-        fit: options.model.as_ref().map(|model| fit(&tensors, model)),
         values: tensors.iter().map(|tensor| tensor.shape.iter().map(|&side| side as u64).product::<u64>()).sum(),
         tensors,
         bytes,
@@ -235,17 +248,4 @@ fn halved(bytes: &[u8], from: Dtype) -> io::Result<Vec<u8>> {
         halves.extend_from_slice(&half.to_le_bytes());
     }
     Ok(halves)
-}
-
-/// What is missing for a model, and what is too much.
-fn fit(tensors: &[Converted], model: &BTreeMap<String, Vec<usize>>) -> Fit {
-    let has = |name: &str| tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name)).is_ok();
-    let optional = |name: &str| name.ends_with("num_batches_tracked");
-    let differs = |tensor: &&Converted| model.get(&tensor.name).is_some_and(|shape| *shape != tensor.shape);
-    let shapes = |tensor: &Converted| format!("{} is {:?} in the file, {:?} in the model", tensor.name, tensor.shape, model[&tensor.name]);
-    Fit {
-        missing: model.keys().filter(|name| !has(name) && !optional(name)).cloned().collect(),
-        unused: tensors.iter().map(|tensor| &tensor.name).filter(|name| !model.contains_key(*name)).cloned().collect(),
-        mismatched: tensors.iter().filter(differs).map(shapes).collect(),
-    }
 }

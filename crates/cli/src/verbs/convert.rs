@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use anyhow::Result;
 use cirio::Model;
 use cirio_hub::{Fit, Options, Report, convert};
+use cirio_nn::Weights;
+use serde::Serialize;
 
 use crate::console::{print, print_json, say};
+use crate::network;
 
 /// Makes a safetensors file of a file of torch (.pth, .pt, .bin) without executing anything in it; also merges several safetensors
 /// files, renames, or halves.
@@ -28,37 +31,51 @@ pub struct Args {
     model: Option<String>,
 }
 
+#[derive(Serialize)]
+struct Document {
+    #[serde(flatten)]
+    report: Report,
+    #[serde(flatten)]
+    fit: Option<Fit>,
+}
+
 impl Args {
     pub fn run(self, json: bool) -> Result<()> {
         let model = self.model.as_deref().map(cirio::find).transpose()?;
         let options = Options {
             key: self.key,
             half: self.half,
-            model: model.map(shapes).transpose()?,
+            model: model.map(|model| shapes(model, model.classes)).transpose()?,
             texts: model.iter().map(|model| ("model".to_owned(), model.name.to_owned())).collect(),
         };
         let report = convert(&self.input, &self.output, &options)?;
-        if let (Some(fit), Some(model)) = (&report.fit, model) {
-            warn(fit, model.name);
-        }
+        let fit = model.map(|model| fit(&report, model)).transpose()?;
         match json {
-            true => print_json(&report),
+            true => print_json(&Document { report, fit }),
             false => table(&report),
         }
     }
 }
 
-/// Names and shapes of a model's weights.
-fn shapes(model: &Model) -> Result<BTreeMap<String, Vec<usize>>> {
-    Ok(model.layers(model.classes).shapes()?.into_iter().collect())
+/// Names and shapes of a model's weights for K classes.
+fn shapes(model: &Model, classes: usize) -> Result<BTreeMap<String, Vec<usize>>> {
+    Ok(model.layers(classes).shapes()?.into_iter().collect())
 }
 
-fn warn(fit: &Fit, model: &str) {
+/// How the converted weights fit the model, for the number of classes that they have; what does not is said on stderr.
+fn fit(report: &Report, model: &Model) -> Result<Fit> {
+    const SHOWN: usize = 8;
+    let classes = network::classes_in(&Weights::open(&report.output)?, model)?;
+    let fit = report.fit(&shapes(model, classes).or_else(|_| shapes(model, model.classes))?);
     for (what, names) in [("missing for", &fit.missing), ("unknown to", &fit.unused), ("of another shape for", &fit.mismatched)] {
+        let more = names.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         if !names.is_empty() {
-            say(format_args!("warning: {} tensors are {what} {model}: {}", names.len(), names.join(", ")));
+            let first = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+            say(format_args!("warning: tensors {what} {}: {first}{more}", model.name));
         }
     }
+    Ok(fit)
 }
 
 fn table(report: &Report) -> Result<()> {

@@ -70,12 +70,11 @@ pub(super) fn find(module: &str, name: &str) -> Result<Known, String> {
 /// Why a name is refused. A name may hold anything, so it is shown escaped and cut.
 fn refused(module: &str, name: &str) -> String {
     let full: String = format!("{module}.{name}").chars().take(100).flat_map(char::escape_debug).collect();
-    let a_model = "it holds a whole model and not its weights alone, and a model is code; save the weights in Python with \
-                   torch.save(model.state_dict(), …)";
+    let way_out = "save its weights alone, in Python: torch.save(model.state_dict(), …)";
     if module.starts_with("__torch__") {
-        format!("it is a program of TorchScript (`{full}`): {a_model}")
+        format!("it is a program of TorchScript (`{full}`), which is refused; {way_out}")
     } else if module.starts_with("torch.nn.") || name.starts_with(char::is_uppercase) {
-        format!("it holds an object of the class `{full}`, which is refused: perhaps {a_model}")
+        format!("it holds an object of the class `{full}`, which is refused, as a class is code; if that is a whole model, {way_out}")
     } else {
         format!("it refers to `{full}`, which is refused: only tensors and plain values are read, and nothing is executed")
     }
