@@ -209,7 +209,7 @@ fn pickles_that_lie_are_refused() {
         (b"\x80\x02N(\x85.", "values that are not there"),
         (b"\x80\x02N(0q\x00.", "no dictionary"),
         (b"\x80\x02h\x07.", "value 7, which is not there"),
-        (b"\x80\x02}Ns.", "values that are not there"),
+        (b"\x80\x02}Ns.", "no dictionary"),
         (b"\x80\x02}(Nu.", "a key without a value"),
         (b"\x80\x02\x88NNs.", "no dictionary"),
         (b"\x80\x02\x88Na.", "no list"),
@@ -228,7 +228,7 @@ fn pickles_that_lie_are_refused() {
     }
     refused(b"", "neither a zip archive nor");
     refused(b"hello", "neither a zip archive nor");
-    refused(&legacy(&vec![b'N'; 40 << 20], &[]), "longer than");
+    refused(&legacy(&vec![b'N'; 9 << 20], &[]), "longer than");
 }
 
 #[test]
@@ -311,25 +311,26 @@ fn depth_and_breadth_have_limits() {
     refused(&legacy(&[b"\x80\x02N".to_vec(), vec![0x85; 1 << 20], b".".to_vec()].concat(), &[]), "no dictionary");
     let own = legacy(&[b"\x80\x02}q\x00".to_vec(), text("w"), b"h\x00s.".to_vec()].concat(), &[]);
     assert!(key(&own).unwrap_err().contains("16 deep"));
-    // Dictionaries of twice the same dictionary: 2¹⁵ × 2¹⁵ names if all were gone through.
-    let mut twice = b"\x80\x02}q\x00".to_vec();
+    // Dictionaries of eight times the same dictionary: 8¹⁵ names if all were gone through.
+    let mut again = b"\x80\x02}q\x000".to_vec();
     for _ in 0..15 {
-        twice.extend([b"}(".to_vec(), [text("a"), b"h\x00".to_vec()].concat().repeat(8), b"uq\x00".to_vec()].concat());
+        again.extend([b"}(".to_vec(), [text("a"), b"h\x00".to_vec()].concat().repeat(8), b"uq\x000".to_vec()].concat());
     }
-    let twice = [b"\x80\x02}".to_vec(), text("w"), twice[2..].to_vec(), b"s.".to_vec()].concat();
-    assert!(key(&legacy(&twice, &[])).unwrap_err().contains("more than 131072"));
+    let again = [b"\x80\x02}".to_vec(), text("w"), again[2..].to_vec(), b"h\x00s.".to_vec()].concat();
+    assert!(key(&legacy(&again, &[])).unwrap_err().contains("more than 131072"));
     let long = "n".repeat(2000);
     refused(&legacy(&dict(&[(&long, tensor(4, 0, &[4], &[1]))]), &[("0", 4, &four())]), "more than 1024 bytes");
     // Pairs that are copied again and again.
     let pairs = [
         b"\x80\x02](".to_vec(),
-        vec![b')'; 1 << 16],
+        b"NN\x86".repeat(1 << 16),
         b"eq\x00".to_vec(),
         b"ccollections\nOrderedDict\nh\x00\x85R".repeat(100),
         b".".to_vec(),
     ]
     .concat();
-    refused(&legacy(&pairs, &[]), "no pair");
+    refused(&legacy(&pairs, &[]), "copied more than");
+    refused(&legacy(b"\x80\x02ccollections\nOrderedDict\n](NNe\x85R.", &[]), "no pair");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::known::{self, Known};
 use super::view::{Storage, View};
 
 /// The longest pickle that is read. A network's takes some hundred bytes a tensor.
-const LONGEST: u64 = 32 << 20;
+const LONGEST: u64 = 8 << 20;
 /// The most values that calls may copy.
 const MOST_COPIES: usize = 1 << 22;
 /// The longest whole number, in bytes.

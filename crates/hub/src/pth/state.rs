@@ -1,5 +1,6 @@
 //! Which part of a checkpoint is the weights.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::Contents;
@@ -83,15 +84,15 @@ impl Found {
     /// Takes the tensors of a dictionary and of those in it, whose names are joined by dots.
     fn take(&mut self, contents: &Contents, value: &Value, prefix: &str, depth: usize) -> Result<(), String> {
         for (key, value) in contents.arena.entries(value).unwrap_or(&[]) {
-            let key = match key {
-                Value::Text(key) => key.to_string(),
-                Value::Int(key) => key.to_string(),
+            let key: Cow<str> = match key {
+                Value::Text(key) => Cow::Borrowed(key),
+                Value::Int(key) => Cow::Owned(key.to_string()),
                 _ => return Err(format!("a key in {prefix:?} is neither text nor number")),
             };
-            let name = format!("{prefix}{}", if key.len() > LONGEST_NAME { shown(&key) } else { key });
-            if name.len() > LONGEST_NAME {
-                return Err(format!("the name {} has more than {LONGEST_NAME} bytes", shown(&name)));
+            if prefix.len() + key.len() > LONGEST_NAME {
+                return Err(format!("the name {prefix}{}… has more than {LONGEST_NAME} bytes", shown(&key)));
             }
+            let name = format!("{prefix}{key}");
             if self.tensors.len() + self.dropped.len() >= MOST_TENSORS {
                 return Err(format!("it has more than {MOST_TENSORS} tensors"));
             }
