@@ -36,6 +36,7 @@ enum Verb {
     Train(Box<verbs::train::Args>),
     Eval(verbs::eval::Args),
     Filter(verbs::filter::Args),
+    Convert(verbs::convert::Args),
     Data(verbs::data::Args),
     Bench(verbs::bench::Args),
 }
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Verb::Train(args) => args.run(json),
         Verb::Eval(args) => args.run(json),
         Verb::Filter(args) => args.run(json),
+        Verb::Convert(args) => args.run(json),
         Verb::Data(args) => args.run(json),
         Verb::Bench(args) => args.run(json),
     };

@@ -7,7 +7,7 @@ use candle_core::Device;
 use cirio::Model;
 use cirio::nn::{Inference, Weights};
 use cirio::vision::Preprocess;
-use cirio_hub::{Downloads, Registry, Resolved, Source};
+use cirio_hub::{Downloads, Registry, Resolved, Source, spelling};
 use cirio_nn::device::DeviceChoice;
 
 use crate::progress::Fetched;
@@ -60,8 +60,8 @@ pub struct Choice {
     /// The model, e.g. lenet5 [default: the one that the weights are for].
     #[arg(long, short)]
     model: Option<String>,
-    /// Weights: a name such as lenet5/fashion-mnist, a .safetensors file, a run folder, hf://OWNER/REPO[@REVISION]/FILE or
-    /// https://… [default: the model's first].
+    /// Weights: a name such as lenet5/fashion-mnist, a .safetensors or .pth file, the index of several, a run folder,
+    /// hf://OWNER/REPO[@REVISION]/FILE or https://… [default: the model's first].
     #[arg(long, short)]
     weights: Option<String>,
     #[command(flatten)]
@@ -98,11 +98,14 @@ impl Choice {
             Some(model) => cirio::find(model)?,
             None => bail!("the file {} does not say which model it is for: add --model", found.path.display()),
         };
-        let classes = found.classes.unwrap_or_else(|| (0..model.classes).map(|class| class.to_string()).collect());
+        let weights = open(&found.path, model)?;
+        let classes = match found.classes {
+            Some(classes) => classes,
+            None => (0..classes_in(&weights, model)?).map(|class| class.to_string()).collect(),
+        };
         let preprocess = found.preprocessing.unwrap_or_else(|| model.preprocess());
         preprocess.check().with_context(|| format!("the preprocessing of {name}"))?;
         let device = self.compute.device()?;
-        let weights = Weights::open(&found.path)?;
         let layers = model.layers(classes.len()).with_input(preprocess.output_shape());
         let stack = layers.load(&weights, &device).with_context(|| format!("{name} as {}", model.name))?;
         let run = found.path.parent().filter(|_| found.source == Source::Run).map(Path::to_owned);
@@ -123,6 +126,20 @@ impl Choice {
             None => bail!("no weights for {} are here: name a file with --weights", model.unwrap_or("any model")),
         }
     }
+}
+
+/// The weights in a file, in the spelling of a model.
+pub fn open(path: &Path, model: &Model) -> Result<Weights> {
+    let shapes = model.layers(model.classes).shapes()?.into_iter().collect();
+    Ok(spelling::respelled(&Weights::open(path)?, &shapes)?)
+}
+
+/// The number of classes K that weights are for: the rows of the model's last layer. Where they lack that layer, the model's own
+/// number; loading says what is missing.
+pub fn classes_in(weights: &Weights, model: &Model) -> Result<usize> {
+    let shapes = model.layers(model.classes).shapes()?;
+    let rows = shapes.last().and_then(|(name, _)| weights.shapes().get(name)?.first().copied());
+    Ok(rows.unwrap_or(model.classes))
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ fn unknown_names_are_one_clear_line() {
 #[test]
 fn help_names_every_verb() {
     let help = String::from_utf8(run(&["--help"]).stdout).expect("text");
-    for verb in ["list", "info", "summary", "size", "predict", "train", "eval", "filter", "data", "bench"] {
+    for verb in ["list", "info", "summary", "size", "predict", "train", "eval", "filter", "convert", "data", "bench"] {
         assert!(help.contains(verb), "{verb}");
     }
 }

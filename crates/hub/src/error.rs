@@ -141,12 +141,17 @@ pub enum Error {
         /// The error of each source.
         reasons: Vec<String>,
     },
-    /// A file of torch that would have to become a safetensors file first.
-    #[error("{} is a file of torch; conversion to safetensors is not built in", .path.display())]
-    NotConverted {
+    /// A file of torch that is unsound, is refused, or has no weights.
+    #[error("{} cannot be converted: {reason}", .path.display())]
+    Torch {
         /// The file.
         path: PathBuf,
+        /// What is wrong.
+        reason: String,
     },
+    /// A file of weights that cannot be read or written; the message has its path.
+    #[error(transparent)]
+    Weights(#[from] cirio_nn::Error),
 }
 
 fn for_model(model: &Option<String>) -> String {

@@ -14,6 +14,21 @@ pub(crate) fn locate() -> Option<PathBuf> {
     first(env::var_os("CIRIO_WEIGHTS"), here.as_deref(), program.as_deref().and_then(Path::parent), &workspace())
 }
 
+/// An environment variable that is set to something.
+pub(crate) fn set(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// The folder of this user's caches.
+pub(crate) fn caches() -> PathBuf {
+    set("XDG_CACHE_HOME").map_or_else(|| env::home_dir().unwrap_or_default().join(".cache"), PathBuf::from)
+}
+
+/// The folder for what is kept: `CIRIO_CACHE`, or `cirio` among the caches.
+pub(crate) fn cache() -> PathBuf {
+    set("CIRIO_CACHE").map_or_else(|| caches().join("cirio"), PathBuf::from)
+}
+
 /// The weights of the checkout that this crate was compiled in, so that a built command works from any folder.
 fn workspace() -> PathBuf {
     let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -56,6 +56,9 @@ pub fn check_header(path: &Path) -> Result<Header> {
     }
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(read)?;
+    if length.starts_with(b"PK\x03\x04") || length.starts_with(&[0x80, 2, 0x8a, 10]) {
+        return Err(failed("it is a file of torch; make a safetensors file of it with `cirio convert`".to_owned()));
+    }
     let length = u64::from_le_bytes(length);
     if length > size - 8 {
         return Err(failed(format!("its header should have {length} bytes, but only {} follow", size - 8)));

@@ -23,10 +23,13 @@ mod header;
 mod manifest;
 mod near;
 mod progress;
+pub mod pth;
 mod registry;
+pub mod spelling;
 mod verify;
 
 pub use address::Address;
+pub use convert::{Converted, Fit, Options, Report, convert};
 pub use download::Downloads;
 #[cfg(feature = "download")]
 pub use download::Token;

@@ -7,10 +7,13 @@ use cirio_vision::Preprocess;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::convert::to_safetensors;
+use crate::convert::{is_torch, to_safetensors};
 use crate::folder::{self, MANIFEST};
 use crate::near::near;
 use crate::{Address, Downloads, Entry, Error, Failure, Header, Manifest, Progress, Remote, Result, check_header, verify};
+
+/// The index of a set of safetensors files, by the custom of Hugging Face.
+const INDEX: &str = "model.safetensors.index.json";
 
 /// A folder of weights and its manifest, and the way to weights that others publish.
 #[derive(Clone, Debug)]
@@ -142,7 +145,7 @@ impl Registry {
     /// header always. A file from the network was checked so when it came; later its header is.
     ///
     /// `spec` is a full name (`lenet5/fashion-mnist`), a name or alias that is unique or belongs to `model`, the path of a
-    /// safetensors file, the folder of a run, or an [`Address`]. Names go before paths; `./name` is always a path. A file may
+    /// safetensors file or of one of torch, the folder of a run, or an [`Address`]. Names go before paths; `./name` is always a path. A file may
     /// be for another model than `model`: loading it says which tensors fit.
     ///
     /// # Errors
@@ -199,12 +202,13 @@ impl Registry {
     fn at_path(&self, model: Option<&str>, spec: &str) -> Result<Resolved> {
         let path = Path::new(spec);
         if path.is_dir() {
-            let file = ["best.safetensors", "last.safetensors"].map(|name| path.join(name)).into_iter().find(|file| file.is_file());
+            let file = ["best.safetensors", "last.safetensors", INDEX].map(|name| path.join(name)).into_iter().find(|file| file.is_file());
             let file = file.ok_or_else(|| Error::NotARun { path: path.to_owned() })?;
             return described(file, Source::Run);
         }
         if !path.exists() {
-            let clearly_a_path = path.has_root() || spec.starts_with('.') || path.extension().is_some_and(|end| end == "safetensors");
+            let clearly_a_path =
+                path.has_root() || spec.starts_with('.') || path.extension().is_some_and(|end| end == "safetensors") || is_torch(path);
             return Err(match clearly_a_path {
                 true => Error::NoSuchPath { path: path.to_owned() },
                 false => self.unknown(model, spec),
@@ -214,7 +218,7 @@ impl Registry {
         let same = |entry: &&Entry| whole.is_some() && self.path(entry).and_then(|path| fs::canonicalize(path).ok()) == whole;
         match self.entries().iter().find(same) {
             Some(entry) => resolve(entry, path.to_owned()),
-            None => described(path.to_owned(), Source::File),
+            None => described(self.to_safetensors(path.to_owned())?, Source::File),
         }
     }
 
@@ -225,18 +229,23 @@ impl Registry {
                 return self.fetch(entry, &entry.sources[at..=at], progress);
             }
         }
-        let path = to_safetensors(self.downloads.fetch(&address.into(), progress)?)?;
+        let path = self.to_safetensors(self.downloads.fetch(&address.into(), progress)?)?;
         described(path, Source::Network)
+    }
+
+    /// A file of torch, converted; any other as it is.
+    fn to_safetensors(&self, path: PathBuf) -> Result<PathBuf> {
+        to_safetensors(path, &self.downloads.cache)
     }
 
     /// The weights of an entry that others publish: as they were kept, or from the first source that gives them.
     fn fetch(&self, entry: &Entry, sources: &[Remote], progress: Progress) -> Result<Resolved> {
         if let Some(path) = self.cached(sources) {
-            return resolve(entry, to_safetensors(path)?);
+            return resolve(entry, self.to_safetensors(path)?);
         }
         let mut reasons = Vec::new();
         for source in sources {
-            match self.downloads.fetch(source, progress).and_then(to_safetensors) {
+            match self.downloads.fetch(source, progress).and_then(|path| self.to_safetensors(path)) {
                 Ok(path) => return resolve(entry, path),
                 // Another source would not help.
                 Err(error @ Error::Download { failure: Failure::NotBuiltIn | Failure::Offline | Failure::Disk(_), .. }) => {
@@ -273,7 +282,9 @@ fn resolve(entry: &Entry, path: PathBuf) -> Result<Resolved> {
 /// A file that the manifest does not know, with what its own texts say: `model`, `classes` (a JSON list of names) and
 /// `preprocess` (JSON), as training writes them.
 fn described(path: PathBuf, source: Source) -> Result<Resolved> {
-    let header = check_header(&path)?;
+    // An index is no safetensors file; its files are checked when they are opened.
+    let is_index = path.extension().is_some_and(|end| end == "json");
+    let header = if is_index { Header::default() } else { check_header(&path)? };
     let preprocessing: Option<Preprocess> = json(&header, "preprocess", &path)?;
     if let Some(Err(error)) = preprocessing.as_ref().map(Preprocess::check) {
         return Err(Error::Metadata { path, key: "preprocess", reason: error.to_string() });

@@ -39,15 +39,65 @@ pub fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>
 /// Writes tensors and texts as safetensors, in an order that depends on nothing but their names and types, so that equal
 /// contents are equal files.
 pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, texts: &BTreeMap<String, String>) -> Result<()> {
+    let plan = |(name, tensor): (&String, &Tensor)| (name.clone(), (View::dtype(tensor), tensor.dims().to_vec()));
+    write_streamed(path, &tensors.iter().map(plan).collect(), texts, |name, file| match tensors.get(name) {
+        Some(tensor) => file.write_all(&View::data(tensor)),
+        None => Ok(()),
+    })
+}
+
+/// As [`write_tensors`], for tensors that need not be in memory: `plan` has their types and shapes by name, and `content` writes
+/// the bytes of the one that it is asked for, row-major and lowest byte first.
+///
+/// # Errors
+/// When the disk or `content` refuses, or `content` writes another number of bytes than was planned.
+pub fn write_streamed(
+    path: &Path,
+    plan: &BTreeMap<String, (Dtype, Vec<usize>)>,
+    texts: &BTreeMap<String, String>,
+    mut content: impl FnMut(&str, &mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
     // The widest type first keeps every tensor aligned, as the format asks of writers.
-    let mut ordered: Vec<(&String, &Tensor)> = tensors.iter().collect();
-    ordered.sort_by_key(|(_, tensor)| std::cmp::Reverse(Tensor::dtype(tensor).size_in_bytes()));
+    let mut ordered: Vec<(&String, &(Dtype, Vec<usize>))> = plan.iter().collect();
+    ordered.sort_by_key(|(_, (dtype, _))| std::cmp::Reverse(dtype.bitsize()));
     let header = header(&ordered, texts).map_err(|error| failed(path, error))?;
     write(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
-        ordered.iter().try_for_each(|(_, tensor)| file.write_all(&View::data(tensor)))
+        for (name, (dtype, shape)) in ordered {
+            let mut counted = Counted { to: file, bytes: 0 };
+            content(name, &mut counted)?;
+            let (written, planned) = (counted.bytes, bytes(*dtype, shape)?);
+            if written != planned {
+                return Err(io::Error::other(format!("tensor `{name}` of {planned} bytes came with {written}")));
+            }
+        }
+        Ok(())
     })
+}
+
+/// The bytes of a tensor.
+fn bytes(dtype: Dtype, shape: &[usize]) -> io::Result<usize> {
+    let bits = shape.iter().try_fold(dtype.bitsize(), |bits, &side| bits.checked_mul(side));
+    bits.map(|bits| bits / 8).ok_or_else(|| io::Error::other(format!("a tensor of {shape:?} has more bytes than can be counted")))
+}
+
+/// A writer that counts.
+struct Counted<'a> {
+    to: &'a mut dyn Write,
+    bytes: usize,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.bytes += written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }
 
 fn failed(path: &Path, reason: impl ToString) -> Error {
@@ -63,13 +113,13 @@ struct Entry {
 }
 
 /// <https://github.com/huggingface/safetensors#format>: JSON, padded with spaces to a multiple of eight bytes.
-fn header(tensors: &[(&String, &Tensor)], texts: &BTreeMap<String, String>) -> serde_json::Result<Vec<u8>> {
+fn header(tensors: &[(&String, &(Dtype, Vec<usize>))], texts: &BTreeMap<String, String>) -> io::Result<Vec<u8>> {
     let mut entries = serde_json::Map::new();
     entries.insert("__metadata__".to_owned(), serde_json::to_value(texts)?);
     let mut begin = 0;
-    for (name, tensor) in tensors {
-        let end = begin + View::data_len(tensor);
-        let entry = Entry { dtype: View::dtype(tensor), shape: tensor.dims().to_vec(), data_offsets: [begin, end] };
+    for (name, (dtype, shape)) in tensors {
+        let end = begin + bytes(*dtype, shape)?;
+        let entry = Entry { dtype: *dtype, shape: shape.clone(), data_offsets: [begin, end] };
         entries.insert((*name).clone(), serde_json::to_value(entry)?);
         begin = end;
     }

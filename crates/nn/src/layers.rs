@@ -7,7 +7,7 @@ use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 
 use crate::layer::Layer;
-use crate::reader::Reader;
+use crate::reader::{self, Reader};
 use crate::{Error, Result, Stack, Table, Volume, Weights};
 
 /// Named layers, one after the other.
@@ -154,6 +154,15 @@ impl Layers {
     /// Sizes, parameters, multiply-adds and receptive fields, a row a layer.
     pub fn table(&self) -> Result<Table> {
         Table::new(self)
+    }
+
+    /// Names and shapes of all weights, in the order of the layers. Nothing of their size is allocated.
+    ///
+    /// # Errors
+    /// When the layers' shapes do not fit together.
+    pub fn shapes(&self) -> Result<Vec<(String, Vec<usize>)>> {
+        let stack = self.build(reader::shapes_only())?;
+        Ok(stack.parameters().into_iter().map(|parameter| (parameter.name, parameter.tensor.dims().to_vec())).collect())
     }
 
     /// The network with the weights that a `VarBuilder` gives: a [`Store`](crate::Store)'s, or any of candle's.

@@ -65,8 +65,8 @@ impl SimpleBackend for Reader {
                 asked.missing.insert(name.to_owned());
             }
         }
-        // A single zero seen everywhere: the report ends this network before it computes.
-        Tensor::zeros((), dtype, device)?.broadcast_as(shape)
+        // The report ends this network before it computes.
+        zeros(shape, dtype, device)
     }
 
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
@@ -75,5 +75,31 @@ impl SimpleBackend for Reader {
 
     fn contains_tensor(&self, name: &str) -> bool {
         self.file.shapes().contains_key(name)
+    }
+}
+
+/// A single zero seen everywhere, which takes no memory.
+fn zeros(shape: Shape, dtype: DType, device: &Device) -> Result<Tensor> {
+    Tensor::zeros((), dtype, device)?.broadcast_as(shape)
+}
+
+/// Gives a network everything that it may ask for, as shapes without memory behind them.
+pub(crate) fn shapes_only() -> VarBuilder<'static> {
+    VarBuilder::from_backend(Box::new(ShapesOnly), DType::F32, Device::Cpu)
+}
+
+struct ShapesOnly;
+
+impl SimpleBackend for ShapesOnly {
+    fn get(&self, shape: Shape, _name: &str, _rule: candle_nn::Init, dtype: DType, device: &Device) -> Result<Tensor> {
+        zeros(shape, dtype, device)
+    }
+
+    fn get_unchecked(&self, name: &str, _dtype: DType, _device: &Device) -> Result<Tensor> {
+        candle_core::bail!("`{name}` is asked for without a shape")
+    }
+
+    fn contains_tensor(&self, _name: &str) -> bool {
+        true
     }
 }

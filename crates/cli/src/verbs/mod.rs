@@ -1,6 +1,7 @@
 //! One file a verb: its flags, what it calls, what it prints.
 
 pub mod bench;
+pub mod convert;
 pub mod data;
 pub mod eval;
 pub mod filter;

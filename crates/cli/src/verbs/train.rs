@@ -9,7 +9,7 @@ use candle_core::{DType, Device};
 use cirio::Model;
 use cirio_data::{Dataset, Format, Loader, LoaderConfig, OpenOptions, Order, Split, Strictness, class_counts, open};
 use cirio_nn::loss::Loss;
-use cirio_nn::{Layers, Stack, Store, Weights};
+use cirio_nn::{Layers, Stack, Store};
 use cirio_train::optim::{AdamW, Clip, Rule, Sgd};
 use cirio_train::{ClassWeights, Curve, Mix, Outcome, RunConfig, RunFolder, Schedule, Scores, TrainConfig, Trainer, find_learning_rate};
 use cirio_vision::Preprocess;
@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::data::warn_of_skipped;
 use crate::console::{Usage, print, print_json, say};
-use crate::network::{Compute, Hub};
+use crate::network::{self, Compute, Hub};
 use crate::parse;
 use crate::progress::Bar;
 
@@ -294,7 +294,7 @@ fn build(model: &Model, config: &RunConfig, start: Option<&Path>, device: &Devic
     let recipe = config.train.clone();
     store.freeze(move |name| recipe.freezes(name));
     let store = match start {
-        Some(file) => store.with_weights(Weights::open(file)?),
+        Some(file) => store.with_weights(network::open(file, model)?),
         None => store,
     };
     let layers = model.layers(config.classes.len()).with_input(config.preprocess.output_shape());

@@ -2,19 +2,21 @@
 
 use std::path::PathBuf;
 
-use crate::{Address, Error, Failure, Progress, Remote, Result};
+use crate::{Address, Error, Failure, Progress, Remote, Result, folder};
 
 /// Settings of downloads. This program was built without the feature `download`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Downloads {
     /// Fetch nothing.
     pub offline: bool,
+    /// The folder for conversions of torch's files.
+    pub cache: PathBuf,
 }
 
 impl Downloads {
-    /// The settings of this machine: there are none.
+    /// The settings of this machine: `CIRIO_CACHE`.
     pub fn from_env() -> Self {
-        Self::default()
+        Self { offline: true, cache: folder::cache() }
     }
 
     /// The file of an address, if it was fetched before.

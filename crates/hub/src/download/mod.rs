@@ -30,7 +30,7 @@ use self::http::Client;
 use self::hub::Facts;
 use self::part::Part;
 use crate::address::{Place, split_url};
-use crate::{Address, Error, Failure, Progress, Remote, Result};
+use crate::{Address, Error, Failure, Progress, Remote, Result, folder};
 
 /// The most bytes of a file whose size nobody states.
 const LARGEST: u64 = 1 << 34;
@@ -46,7 +46,7 @@ const HEADWAY: u64 = 1 << 20;
 pub struct Downloads {
     /// Fetch nothing.
     pub offline: bool,
-    /// The folder for files from plain addresses.
+    /// The folder for files from plain addresses, and for conversions of torch's files.
     pub cache: PathBuf,
     /// The folder of the Hugging Face Hub's cache.
     pub hub: PathBuf,
@@ -81,15 +81,13 @@ impl Downloads {
     /// `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, and `HF_TOKEN` or else the file `token` in `HF_HOME`; and `CIRIO_CACHE`.
     /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are heeded too.
     pub fn from_env() -> Self {
-        let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
-        let text = |name: &str| set(name).and_then(|value| value.into_string().ok());
-        let caches = || set("XDG_CACHE_HOME").map_or_else(|| env::home_dir().unwrap_or_default().join(".cache"), PathBuf::from);
-        let home = set("HF_HOME").map_or_else(|| caches().join("huggingface"), PathBuf::from);
+        let text = |name: &str| folder::set(name).and_then(|value| value.into_string().ok());
+        let home = folder::set("HF_HOME").map_or_else(|| folder::caches().join("huggingface"), PathBuf::from);
         let token = text("HF_TOKEN").or_else(|| fs::read_to_string(home.join("token")).ok());
         Self {
             offline: text("HF_HUB_OFFLINE").is_some_and(|value| ["1", "true", "yes", "on"].contains(&value.to_lowercase().as_str())),
-            cache: set("CIRIO_CACHE").map_or_else(|| caches().join("cirio"), PathBuf::from),
-            hub: set("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from),
+            cache: folder::cache(),
+            hub: folder::set("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from),
             endpoint: text("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned()),
             token: token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()).map(Token),
             attempts: 5,
