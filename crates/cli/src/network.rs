@@ -79,7 +79,7 @@ pub struct Network {
     pub classes: Vec<String>,
     pub preprocess: Preprocess,
     pub device: Device,
-    /// The folder of the run that made the weights, where that was given.
+    /// The folder of the run that made the weights, where that was given and says how it was made.
     pub run: Option<PathBuf>,
 }
 
@@ -108,7 +108,8 @@ impl Choice {
         let device = self.compute.device()?;
         let layers = model.layers(classes.len()).with_input(preprocess.output_shape());
         let stack = layers.load(&weights, &device).with_context(|| format!("{name} as {}", model.name))?;
-        let run = found.path.parent().filter(|_| found.source == Source::Run).map(Path::to_owned);
+        let run = found.path.parent().filter(|folder| found.source == Source::Run && folder.join("config.toml").is_file());
+        let run = run.map(Path::to_owned);
         Ok(Network { model, name, inference: stack.for_inference()?, classes, preprocess, device, run })
     }
 

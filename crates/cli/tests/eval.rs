@@ -67,6 +67,31 @@ fn a_held_out_part_is_found_again_by_its_seed() {
     let measured = json(&[&["eval", "--weights", &out, "--data", data], &same[..]].concat());
     assert_eq!((&measured["count"], &measured["count"]), (&trained["best"]["count"], &6.into()));
     assert!((number(&trained["best"], "loss") - number(&measured, "loss")).abs() < 1e-6);
+    // The run knows them itself, and flags say otherwise.
+    let by_itself = json(&["eval", "--weights", &out, "--data", data, "--split", "val", "--batch", "8", "--json"]);
+    assert_eq!(by_itself, measured);
+    let other = ["--split", "val", "--val-fraction", "0.5", "--seed", "6", "--json"];
+    assert_eq!(json(&[&["eval", "--weights", &out, "--data", data], &other[..]].concat())["count"], 10);
+}
+
+#[test]
+fn views_of_each_picture_are_averaged() {
+    let usual = json(&["eval", "--weights", WEIGHTS, "--data", SMALL, "--split", "val", "--json"]);
+    let of = |tta: &str, batch: &str| {
+        json(&["eval", "--weights", WEIGHTS, "--data", SMALL, "--split", "val", "--tta", tta, "--batch", batch, "--json"])
+    };
+    assert_eq!(of("none", "128"), usual);
+    let flipped = of("flip", "128");
+    assert_eq!(flipped["count"], 100);
+    assert!(number(&flipped, "accuracy") > 0.75 && flipped["loss"] != usual["loss"], "{flipped}");
+    // One picture a pass: other sums of the same numbers.
+    assert!((number(&flipped, "loss") - number(&of("flip", "1"), "loss")).abs() < 1e-5);
+    fails(
+        &["eval", "--weights", WEIGHTS, "--data", SMALL, "--tta", "ten-crop"],
+        2,
+        &["--tta", "ten crops need a preprocessing that crops"],
+    );
+    fails(&["eval", "--weights", WEIGHTS, "--data", SMALL, "--tta", "many"], 2, &["many", "ten-crop"]);
 }
 
 #[test]

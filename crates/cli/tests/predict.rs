@@ -31,6 +31,29 @@ fn the_document_has_probabilities_that_fall() {
 }
 
 #[test]
+fn views_of_a_picture_are_averaged() {
+    // The shipped weights for pictures that are cropped.
+    let folder = tempfile::tempdir().expect("a folder");
+    let weights = folder.path().join("cropped.safetensors");
+    let tensors = candle_core::safetensors::load(root().join("weights/lenet5-fashion-mnist.safetensors"), &candle_core::Device::Cpu);
+    let preprocess = r#"{"channels":1,"resize":{"short-side":32},"crop":[28,28],"pad":2,"mean":[0.0784],"std":[0.7843]}"#;
+    let texts = [("model", "lenet5"), ("preprocess", preprocess)].map(|(key, text)| (key.to_owned(), text.to_owned()));
+    cirio_nn::files::write_tensors(&weights, &tensors.expect("weights").into_iter().collect(), &texts.into()).expect("written");
+    let weights = weights.to_str().expect("a path");
+    let of = |tta: &str| {
+        let document = json(&["predict", BOOT, "--weights", weights, "--tta", tta, "--top", "10", "--json"]);
+        let classes = document["predictions"][0]["classes"].as_array().expect("classes").clone();
+        let sum: f64 = classes.iter().filter_map(|class| class["probability"].as_f64()).sum();
+        assert!((sum - 1.0).abs() < 1e-5, "{tta}: {sum}");
+        (classes[0]["index"].as_u64(), classes[0]["probability"].as_f64().expect("a share"))
+    };
+    let (none, flip, ten) = (of("none"), of("flip"), of("ten-crop"));
+    assert_eq!((none.0, flip.0, ten.0), (Some(9), Some(9), Some(9)), "a boot");
+    assert!(none.1 != flip.1 && flip.1 != ten.1);
+    fails(&["predict", BOOT, "--weights", "lenet5/fashion-mnist", "--tta", "ten-crop"], 2, &["--tta", "ten crops"]);
+}
+
+#[test]
 fn every_model_and_its_weights_know_their_pictures() {
     for (weights, image, name) in [
         ("lenet5/fashion-mnist", "trouser.png", "trouser"),

@@ -115,11 +115,23 @@ fn the_same_seed_gives_the_same_weights() {
 #[test]
 fn a_killed_run_goes_on_to_the_same_weights() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (whole, killed) = (path(folder.path(), "whole"), path(folder.path(), "killed"));
-    let recipe = ["--epochs", "6", "--batch", "40", "--ema", "0.9", "--augment", "flip,crop:2", "--seed", "2"];
-    train(SMALL, &whole, &recipe);
+    killed_and_gone_on(folder.path(), &["--epochs", "6", "--batch", "40", "--ema", "0.9", "--augment", "flip,crop:2", "--seed", "2"]);
+}
 
-    let begin = [&["train", "--data", SMALL, "--out", &killed], &recipe[..]].concat();
+/// What is frozen at first, at all moments before and after it is thawed.
+#[test]
+fn a_killed_run_with_frozen_layers_goes_on_to_the_same_weights() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let recipe =
+        ["--epochs", "6", "--batch", "40", "--freeze", "conv", "--unfreeze", "3", "--head-lr", "0.05", "--class-weights", "balanced"];
+    killed_and_gone_on(folder.path(), &recipe);
+}
+
+fn killed_and_gone_on(folder: &Path, recipe: &[&str]) {
+    let (whole, killed) = (path(folder, "whole"), path(folder, "killed"));
+    train(SMALL, &whole, recipe);
+
+    let begin = [&["train", "--data", SMALL, "--out", &killed], recipe].concat();
     // Moments that a run reaches: a line of metrics more than there were, and a little while after.
     let (mut arguments, mut interrupted) = (begin, 0);
     for milliseconds in [0, 3, 11, 23, 37, 61, 97] {
@@ -204,6 +216,12 @@ fn wrong_flags_are_exit_code_2() {
         (&["--mixup", "1", "--cutmix", "1"], &["--mixup", "--cutmix"]),
         (&["--device", "gpu"], &["gpu"]),
         (&["--no-such-flag"], &["--no-such-flag"]),
+        (&["--head-lr", "0"], &["head_learning_rate", "0"]),
+        (&["--unfreeze", "2"], &["--freeze"]),
+        (&["--freeze", "conv", "--unfreeze", "0"], &["unfreeze", "0"]),
+        (&["--class-weights", "fair"], &["fair", "balanced"]),
+        (&["--optimizer", "adamw", "--momentum", "0.9"], &["--momentum", "AdamW"]),
+        (&["--model", "lenet5_paper", "--label-smoothing", "0.1"], &["--label-smoothing", "lenet5_paper"]),
     ] {
         refused(&[&["--data", SMALL], flags].concat(), &out, 2, words);
     }
@@ -271,6 +289,107 @@ fn frozen_layers_stay_as_they_are() {
     let out = path(folder.path(), "none");
     refused(&["--data", &data, "--freeze", "nothing"], &out, 1, &["--freeze nothing", "conv1", "fc3"]);
     refused(&["--data", &data, "--freeze", "conv,fc"], &out, 1, &["--freeze conv,fc", "every weight is frozen"]);
+}
+
+#[test]
+fn what_was_frozen_is_thawed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = few(&folder.path().join("set"), &["bag", "coat"], 20);
+    let made = |name: &str, epochs: &str| {
+        let out = path(folder.path(), name);
+        train(&data, &out, &["--epochs", epochs, "--schedule", "constant", "--ema", "0", "--freeze", "conv", "--unfreeze", "2"]);
+        weights(&out)
+    };
+    let (frozen, thawed) = (made("frozen", "2"), made("thawed", "3"));
+    assert!(frozen.iter().all(|(name, values)| *values != thawed[name]), "everything moves in the third epoch");
+    let other = made("other", "1");
+    assert!(frozen.iter().all(|(name, values)| (*values == other[name]) == name.starts_with("conv")));
+}
+
+#[test]
+fn classes_of_unequal_size_are_said_and_can_count_the_same() {
+    let folder = tempfile::tempdir().expect("a folder");
+    few(&folder.path().join("set"), &["bag"], 30);
+    let data = few(&folder.path().join("set"), &["coat"], 6);
+    let made = |name: &str, flags: &[&str]| {
+        let out = path(folder.path(), name);
+        let output = run(&[&["train", "--data", &data, "--out", &out, "--epochs", "1", "--ema", "0"], flags].concat());
+        assert!(output.status.success());
+        (weights(&out), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (usual, said) = (made("usual", &[]), made("balanced", &["--class-weights", "balanced"]));
+    assert!(usual.1.contains("warning: `bag` has 24 pictures to train with, `coat` has 5"), "{}", usual.1);
+    assert!(!said.1.contains("warning") && said.1.contains("all count the same"), "{}", said.1);
+    assert!(usual.0["fc3.bias"] != said.0["fc3.bias"]);
+}
+
+#[test]
+fn a_run_has_the_preprocessing_of_the_weights_that_it_begins_with() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // In colour: the network takes grey.
+    let data = few(&folder.path().join("set"), &["bag", "coat"], 12);
+    for entry in fs::read_dir(folder.path().join("set/bag")).expect("listed") {
+        let path = entry.expect("an entry").path();
+        cirio_vision::Image::open(&path).expect("a picture").to_rgb().save(&path).expect("written");
+    }
+    let made = |name: &str, weights: &[&str]| {
+        let out = path(folder.path(), name);
+        train(&data, &out, &[&["--epochs", "1"], weights].concat());
+        let config = cirio_train::RunFolder::config(Path::new(&out)).expect("a run");
+        (config.preprocess, config.train.augment.to_string())
+    };
+    let (usual, augment) = made("usual", &[]);
+    assert_eq!((usual.crop, augment.as_str()), (None, "crop:2"));
+    // The shipped weights with another mean and pictures that are cropped.
+    let start = folder.path().join("start.safetensors");
+    let tensors = candle_core::safetensors::load(root().join("weights/lenet5-mnist.safetensors"), &Device::Cpu).expect("weights");
+    let preprocess = r#"{"channels":1,"resize":{"short-side":32},"crop":[28,28],"pad":2,"mean":[0.25],"std":[0.5]}"#;
+    let texts = [("model".to_owned(), "lenet5".to_owned()), ("preprocess".to_owned(), preprocess.to_owned())];
+    cirio_nn::files::write_tensors(&start, &tensors.into_iter().collect(), &texts.into()).expect("written");
+    let (theirs, augment) = made("theirs", &["--weights", start.to_str().expect("a path")]);
+    assert_eq!((theirs.mean, theirs.crop, augment.as_str()), (vec![0.25], Some([28, 28]), "resized-crop,flip"));
+}
+
+#[test]
+fn one_process_trains_in_a_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = path(folder.path(), "run");
+    let mut child =
+        cirio().args(["train", "--data", SMALL, "--out", &out, "--epochs", "1000"]).stderr(Stdio::null()).spawn().expect("starts");
+    while lines(&out) == 0 {
+        assert!(child.try_wait().expect("asked").is_none(), "it goes on");
+        sleep(Duration::from_millis(5));
+    }
+    fails(&["train", "--resume", &out], 1, &["run", "another process is training in this folder"]);
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    fs::remove_file(Path::new(&out).join("checkpoint.safetensors")).ok();
+    fs::write(
+        Path::new(&out).join("metrics.jsonl"),
+        "{\"event\":\"step\",\"epoch\":2,\"step\":21,\"loss\":1.0,\"lr\":0.1,\"seconds\":1.0}\n",
+    )
+    .expect("written");
+    let words = ["checkpoint.safetensors: is gone"];
+    let output = run(&["train", "--resume", &out]);
+    failed(&output, 1, &words);
+}
+
+/// Files may not be longer than so many blocks of 512 bytes: the checkpoint of the first epoch does not fit.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_is_one_clear_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, out) = (few(&folder.path().join("set"), &["bag", "coat"], 10), path(folder.path(), "run"));
+    let limited = "trap '' XFSZ; ulimit -f 100; exec \"$@\"";
+    let command = [env!("CARGO_BIN_EXE_cirio"), "train", "--data", &data, "--out", &out, "--epochs", "1"];
+    let output = std::process::Command::new("sh").args(["-c", limited, "sh"]).args(command).current_dir(root()).output().expect("starts");
+    failed(&output, 1, &["last.safetensors", "cannot be written"]);
+    let left: Vec<_> = fs::read_dir(&out).expect("listed").map(|entry| entry.expect("an entry").file_name()).collect();
+    assert!(
+        left.iter().all(|name| !name.to_string_lossy().ends_with("safetensors") && !name.to_string_lossy().starts_with('.')),
+        "{left:?}"
+    );
+    assert_eq!(json(&["train", "--resume", &out, "--json"])["epochs"], 1);
 }
 
 #[test]

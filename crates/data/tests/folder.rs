@@ -119,6 +119,41 @@ fn an_unreadable_picture_is_skipped_and_named_or_refused() {
 }
 
 #[test]
+fn the_same_name_with_another_ending_is_another_picture_and_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), &["a", "b"], 4);
+    assert!(opened(dir.path(), Split::Train).notes().is_empty());
+    write(&dir.path().join("a/003.PNG"), &png(1));
+    write(&dir.path().join("b/x/000.png"), &png(1));
+    write(&dir.path().join("b/002.jpg"), &png(1));
+    let (train, val) = (opened(dir.path(), Split::Train), opened(dir.path(), Split::Val));
+    assert_eq!(train.len() + val.len(), 11);
+    let [note] = train.notes() else { panic!("one note: {:?}", train.notes()) };
+    assert!(note.starts_with("2 of the pictures have the name of another one but for its ending") && note.contains("003."), "{note}");
+    assert!(val.notes().is_empty(), "said once");
+}
+
+/// The header of a BMP of this size, without a pixel.
+fn bmp_header(width: i32, height: i32) -> Vec<u8> {
+    let numbers = [0u32, 0, 54, 40, width as u32, height as u32, 1 | 24 << 16, 0, 0, 2835, 2835, 0, 0];
+    [b"BM".to_vec(), numbers.iter().flat_map(|number| number.to_le_bytes()).collect()].concat()
+}
+
+#[test]
+fn the_smallest_picture_is_read_and_one_too_large_for_memory_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), &["a", "b"], 3);
+    write(&dir.path().join("a/tiny.png"), &cirio_vision::Image::filled(1, 1, 3, 7).unwrap().to_png().unwrap());
+    write(&dir.path().join("b/huge.bmp"), &bmp_header(20_000, 20_000));
+    let options = OpenOptions { val_fraction: Some(0.0), ..OpenOptions::default() };
+    let set = open(dir.path(), Split::Train, &options).unwrap();
+    assert_eq!(set.labels(), [0, 0, 0, 0, 1, 1, 1]);
+    assert_eq!(set.get(3).unwrap().image.data(), [7; 3]);
+    let [skipped] = set.skipped() else { panic!("one is left out: {:?}", set.skipped()) };
+    assert!(skipped.picture.ends_with("huge.bmp") && skipped.reason.contains("20000×20000 are 400000000 pixels"), "{skipped:?}");
+}
+
+#[test]
 fn folders_without_sense_are_clear_errors() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();

@@ -113,7 +113,8 @@ struct Recipe {
     /// Stop after so many epochs that brought nothing better.
     #[arg(long)]
     patience: Option<u64>,
-    /// Do not train weights whose names begin so; several between commas.
+    /// Do not train weights whose names begin so, several between commas; the layers before the first trained one cost their
+    /// forward pass alone.
     #[arg(long, value_delimiter = ',')]
     freeze: Vec<String>,
     /// Train what --freeze names too, after so many epochs.
@@ -209,6 +210,9 @@ impl Args {
         warn_of_unequal_classes(&config, sets.train.as_ref());
         let device = self.compute.device()?;
         let (layers, store) = build(model, &config, start.as_ref().map(|start| start.path.as_path()), &device)?;
+        if let Some(classes) = start.as_ref().and_then(|start| start.classes.as_deref()) {
+            note_other_names(classes, &config.classes);
+        }
         let loaders = sets.loaders(&config, self.source.workers, &device)?;
         if self.find_lr {
             return self.find_rate(model, &config, &layers.build(store.var_builder())?, &store, &loaders.0, json);
@@ -316,6 +320,14 @@ fn build(model: &Model, config: &RunConfig, start: Option<&Path>, device: &Devic
         bail!("--freeze {}: every weight is frozen; there is nothing to train", config.train.freeze.join(","));
     }
     Ok((layers, store))
+}
+
+/// Says it where as many classes have other names in the weights: their head is kept, as names may be spelt in two ways.
+fn note_other_names(theirs: &[String], ours: &[String]) {
+    let pair = theirs.iter().zip(ours).find(|(theirs, ours)| theirs != ours).filter(|_| theirs.len() == ours.len());
+    if let Some((theirs, ours)) = pair {
+        say(format_args!("the last layer is that of the weights, though their class `{theirs}` is `{ours}` here"));
+    }
 }
 
 /// Says it where a class has many times the pictures of another, and they count by their pictures.

@@ -1,5 +1,5 @@
 //! The folder of a run: `config.toml`, `metrics.jsonl`, TensorBoard events, plots, a table of the classes, weights, and the
-//! checkpoint. It can be moved and used as weights.
+//! checkpoint; and `lock`, which keeps a second process out. It can be moved and used as weights.
 
 mod events;
 mod log;
