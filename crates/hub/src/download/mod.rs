@@ -19,7 +19,6 @@ mod http;
 mod hub;
 mod part;
 
-use std::env;
 use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
