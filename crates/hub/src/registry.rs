@@ -67,6 +67,8 @@ impl Presence {
 pub struct Resolved {
     /// The safetensors file.
     pub path: PathBuf,
+    /// The file that was named: `path`, or the file of torch that it was made from.
+    pub given: PathBuf,
     /// The model that they are for.
     pub model: Option<String>,
     /// The names of the K classes, in the order of the outputs.
@@ -82,7 +84,7 @@ pub struct Resolved {
 impl Resolved {
     /// What to call them: the full name, or the path.
     pub fn name(&self) -> String {
-        self.entry.as_ref().map_or_else(|| self.path.display().to_string(), Entry::full_name)
+        self.entry.as_ref().map_or_else(|| self.given.display().to_string(), Entry::full_name)
     }
 }
 
@@ -218,7 +220,7 @@ impl Registry {
         let same = |entry: &&Entry| whole.is_some() && self.path(entry).and_then(|path| fs::canonicalize(path).ok()) == whole;
         match self.entries().iter().find(same) {
             Some(entry) => resolve(entry, path.to_owned()),
-            None => described(self.to_safetensors(path.to_owned())?, Source::File),
+            None => Ok(Resolved { given: path.to_owned(), ..described(self.to_safetensors(path.to_owned())?, Source::File)? }),
         }
     }
 
@@ -270,6 +272,7 @@ fn resolve(entry: &Entry, path: PathBuf) -> Result<Resolved> {
     verify(&path, entry)?;
     check_header(&path)?;
     Ok(Resolved {
+        given: path.clone(),
         path,
         model: Some(entry.model.clone()),
         classes: Some(entry.classes.clone()),
@@ -295,6 +298,7 @@ fn described(path: PathBuf, source: Source) -> Result<Resolved> {
         preprocessing,
         entry: None,
         source,
+        given: path.clone(),
         path,
     })
 }

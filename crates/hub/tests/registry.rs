@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use cirio_hub::{Registry, Resolved, Source};
+use cirio_hub::{Downloads, Registry, Resolved, Source};
 use common::{PREPROCESSING, file, registry, small};
 use tempfile::TempDir;
 
@@ -192,4 +192,26 @@ fn published_weights_are_named_by_their_hashes() {
             assert!(name.starts_with(&entry.model) && source.mib.is_some(), "{name} for {}", entry.full_name());
         }
     }
+}
+
+#[test]
+fn a_file_of_torch_is_converted_once_and_again_when_it_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut downloads = Downloads::from_env();
+    downloads.cache = folder.path().join("cache");
+    let registry = Registry::empty().with_downloads(downloads);
+    let torch = folder.path().join("net.pth");
+    fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/torch/zip.pth"), &torch).unwrap();
+
+    let first = registry.find(None, path(&torch)).unwrap();
+    assert_eq!((first.name(), first.source), (torch.display().to_string(), Source::File));
+    assert!(first.path.starts_with(folder.path().join("cache/converted")), "{}", first.path.display());
+    let written = fs::metadata(&first.path).unwrap().modified().unwrap();
+    let second = registry.find(None, path(&torch)).unwrap();
+    assert_eq!((&second.path, fs::metadata(&second.path).unwrap().modified().unwrap()), (&first.path, written));
+
+    fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/torch/checkpoint.pth"), &torch).unwrap();
+    assert_ne!(registry.find(None, path(&torch)).unwrap().path, first.path);
+    assert!(error(registry.find(None, "nowhere.pth")).contains("nowhere.pth"));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is written beside the file");
 }
