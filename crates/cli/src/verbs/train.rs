@@ -231,10 +231,13 @@ impl Args {
             // The data may have moved with the run.
             config.data = data.clone();
         }
+        // A checkpoint has all the weights; those that the run began with may be gone. If they lacked a counter of batch norm, which
+        // old files do, then the run has none either: its own weights say so.
+        let last = folder.path().join("last.safetensors");
         let start = match &config.weights {
-            Some(weights) if !folder.has_checkpoint() => Some(self.hub.find(Some(model.name), weights)?.path),
-            // A checkpoint has all the weights; those that the run began with may be gone.
-            _ => None,
+            Some(_) if folder.has_checkpoint() => Some(last).filter(|file| file.is_file()),
+            Some(weights) => Some(self.hub.find(Some(model.name), weights)?.path),
+            None => None,
         };
         let strictness = if config.strict { Strictness::Strict } else { Strictness::Lenient };
         let class_names = Some(config.classes.clone());
