@@ -170,6 +170,8 @@ fn several_dictionaries_of_tensors_are_a_question() {
     refused(&bytes(&["generator", "critic"]), "several of its entries hold tensors: choose generator, critic");
     assert_eq!(read(&bytes(&["critic"])).unwrap().key(), Some("critic"));
     assert_eq!(read(&bytes(&["ema", "state_dict"])).unwrap().key(), Some("state_dict"));
+    let scored = dict(&[("best", tensor(4, 0, &[], &[])), ("model", inner())]);
+    assert_eq!(read(&legacy(&scored, &[("0", 4, &four())])).unwrap().key(), Some("model"), "a score beside the weights");
 }
 
 #[test]
