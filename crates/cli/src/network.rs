@@ -135,11 +135,14 @@ pub fn open(path: &Path, model: &Model) -> Result<Weights> {
     Ok(spelling::respelled(&Weights::open(path)?, &shapes)?)
 }
 
-/// The number of classes K that weights are for: the rows of the model's last layer. Where they lack that layer, the model's own
-/// number; loading says what is missing.
+/// The number of classes K that weights are for: the rows of the model's last layer. Where they lack such a layer, the model's
+/// own number; loading says what does not fit.
 pub fn classes_in(weights: &Weights, model: &Model) -> Result<usize> {
     let shapes = model.layers(model.classes).shapes()?;
-    let rows = shapes.last().and_then(|(name, _)| weights.shapes().get(name)?.first().copied());
+    let rows = shapes.last().and_then(|(name, wanted)| match (weights.shapes().get(name)?.as_slice(), wanted.as_slice()) {
+        ([rows, rest @ ..], [_, wanted @ ..]) if rest == wanted => Some(*rows),
+        _ => None,
+    });
     Ok(rows.unwrap_or(model.classes))
 }
 

@@ -170,6 +170,8 @@ fn several_dictionaries_of_tensors_are_a_question() {
     refused(&bytes(&["generator", "critic"]), "several of its entries hold tensors: choose generator, critic");
     assert_eq!(read(&bytes(&["critic"])).unwrap().key(), Some("critic"));
     assert_eq!(read(&bytes(&["ema", "state_dict"])).unwrap().key(), Some("state_dict"));
+    let scored = dict(&[("best", tensor(4, 0, &[], &[])), ("model", inner())]);
+    assert_eq!(read(&legacy(&scored, &[("0", 4, &four())])).unwrap().key(), Some("model"), "a score beside the weights");
 }
 
 #[test]
@@ -193,6 +195,7 @@ fn calls_are_refused_by_name() {
         refused(&legacy(&new, &[]), &words);
         refused(&archive(&[("archive/data.pkl", &new)]), &words);
     }
+    refused(&legacy(b"\x80\x02ctorch\nComplexFloatStorage\n.", &[]), "a type that is not read (`torch.ComplexFloatStorage`)");
     refused(&legacy(b"\x80\x02ca\x1b[31m\nb\n.", &[]), "`a\\u{1b}[31m.b`");
     for opcode in *b"ioSVIFPD\x82\x83\x84\x92" {
         refused(&legacy(&[0x80, 2, opcode], &[]), &format!("the opcode 0x{opcode:02x}"));
@@ -244,6 +247,7 @@ fn tensors_that_reach_beyond_their_storage_are_refused_by_name() {
         (0, &[i64::MAX, i64::MAX], &[1, 1]),
         (0, &[2], &[i64::MAX]),
         (0, &[3, 3], &[i64::MAX, i64::MAX]),
+        (0, &[i64::MAX, 4, 0], &[1, 1, 1]),
     ] {
         refused(&one(tensor(4, offset, sizes, strides)), "tensor `w`: sizes");
     }

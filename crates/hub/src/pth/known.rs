@@ -73,6 +73,8 @@ fn refused(module: &str, name: &str) -> String {
     let way_out = "save its weights alone, in Python: torch.save(model.state_dict(), …)";
     if module.starts_with("__torch__") {
         format!("it is a program of TorchScript (`{full}`), which is refused; {way_out}")
+    } else if module == "torch" && name.ends_with("Storage") {
+        format!("its numbers are of a type that is not read (`{full}`)")
     } else if module.starts_with("torch.nn.") || name.starts_with(char::is_uppercase) {
         format!("it holds an object of the class `{full}`, which is refused, as a class is code; if that is a whole model, {way_out}")
     } else {

@@ -50,8 +50,8 @@ pub struct Checkpoint<R = File> {
     dropped: Vec<String>,
 }
 
-/// Opens a file and finds its state dict: the dictionary that `key` names; else the whole, if there are tensors in it; else the
-/// entry with a usual name (`state_dict`, `model`, …); else the only one with tensors.
+/// Opens a file and finds its state dict: the dictionary that `key` names; else the entry with a usual name (`state_dict`,
+/// `model`, …), if it has tensors; else the whole, if there are tensors in it; else the only entry with tensors.
 ///
 /// # Errors
 /// When the file cannot be read, is no sound file of torch, refers to anything but tensors and plain values, or has no state

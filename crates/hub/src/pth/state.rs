@@ -28,15 +28,10 @@ pub(super) struct Found {
 
 /// The state dict of a file; with `key`, the one in the entry of that name.
 pub(super) fn find(contents: &Contents, key: Option<&str>) -> Result<Found, String> {
-    let root = contents.arena.entries(&contents.root);
-    let entries = root.ok_or_else(|| match contents.arena.tensor(&contents.root) {
-        Some(_) => "it holds a single tensor without a name, not a dictionary of them".to_owned(),
-        None => "it holds no dictionary".to_owned(),
+    let entries = contents.arena.entries(&contents.root).ok_or_else(|| match contents.root {
+        Value::Tensor(_) => "it holds a single tensor without a name, not a dictionary of them".to_owned(),
+        _ => "it holds no dictionary".to_owned(),
     })?;
-    let has_tensors = |value: &Value| {
-        let entries = contents.arena.entries(value);
-        entries.is_some_and(|entries| entries.iter().any(|(_, value)| matches!(value, Value::Tensor(_))))
-    };
     let named: Vec<(&str, &Value)> = entries
         .iter()
         .filter_map(|(key, value)| match key {
@@ -44,39 +39,45 @@ pub(super) fn find(contents: &Contents, key: Option<&str>) -> Result<Found, Stri
             _ => None,
         })
         .collect();
-    let candidates: Vec<&(&str, &Value)> = named.iter().filter(|(_, value)| has_tensors(value)).collect();
-    let names = |of: &mut dyn Iterator<Item = &str>| of.take(20).map(shown).collect::<Vec<_>>().join(", ");
-    let chosen = match key {
-        Some(key) => {
-            let found = named.iter().rev().find(|(name, _)| *name == key);
-            let known = || names(&mut named.iter().map(|(name, _)| *name));
-            Some(found.ok_or_else(|| format!("it has no entry {key:?}; its entries are {}", known()))?)
+    let mut found = Found::default();
+    let root = match choose(contents, &named, key)? {
+        Some((chosen, value)) => {
+            let beside = named.iter().filter(|(name, _)| *name != chosen);
+            found.dropped.extend(beside.map(|(name, _)| format!("{} (beside the weights)", shown(name))));
+            found.key = Some(chosen.to_owned());
+            value
         }
-        None if has_tensors(&contents.root) => None,
-        None => {
-            let usual = USUAL.iter().find_map(|usual| candidates.iter().find(|(name, _)| name == usual));
-            match (usual, candidates.as_slice()) {
-                (Some(usual), _) => Some(*usual),
-                (None, [only]) => Some(*only),
-                (None, []) => return Err("there is no dictionary of tensors in it".to_owned()),
-                (None, several) => {
-                    return Err(format!(
-                        "several of its entries hold tensors: choose {}",
-                        names(&mut several.iter().map(|(name, _)| *name))
-                    ));
-                }
-            }
-        }
+        None => &contents.root,
     };
-    let mut found = Found { key: chosen.map(|(key, _)| (*key).to_owned()), ..Found::default() };
-    if let Some((chosen, _)) = chosen {
-        let beside = named.iter().map(|(name, _)| *name).filter(|name| name != chosen);
-        found.dropped.extend(beside.map(|name| format!("{} (beside the weights)", shown(name))));
-    }
-    found.take(contents, chosen.map_or(&contents.root, |(_, value)| value), "", DEEPEST)?;
+    found.take(contents, root, "", DEEPEST)?;
     match found.tensors.is_empty() {
         true => Err(format!("{} holds no tensors", key.map_or("it".to_owned(), |key| format!("its entry {key:?}")))),
         false => Ok(found),
+    }
+}
+
+/// Which of a file's entries is the state dict; none where the file is one.
+fn choose<'a>(contents: &Contents, named: &[(&'a str, &'a Value)], key: Option<&str>) -> Result<Option<(&'a str, &'a Value)>, String> {
+    let names = |of: &[(&str, &Value)]| of.iter().take(20).map(|(name, _)| shown(name)).collect::<Vec<_>>().join(", ");
+    if let Some(key) = key {
+        // Of two entries of the same name, Python keeps the last.
+        let found = named.iter().rfind(|(name, _)| *name == key);
+        return found.map(|found| Some(*found)).ok_or_else(|| format!("it has no entry {key:?}; its entries are {}", names(named)));
+    }
+    let has_tensors = |value: &Value| {
+        let entries = contents.arena.entries(value);
+        entries.is_some_and(|entries| entries.iter().any(|(_, value)| matches!(value, Value::Tensor(_))))
+    };
+    let candidates: Vec<(&str, &Value)> = named.iter().copied().filter(|(_, value)| has_tensors(value)).collect();
+    // Before all else: a checkpoint may have a tensor, such as the best score, beside its weights.
+    if let Some(usual) = USUAL.iter().find_map(|usual| candidates.iter().find(|(name, _)| name == usual)) {
+        return Ok(Some(*usual));
+    }
+    match candidates.as_slice() {
+        _ if has_tensors(&contents.root) => Ok(None),
+        [only] => Ok(Some(*only)),
+        [] => Err("there is no dictionary of tensors in it".to_owned()),
+        several => Err(format!("several of its entries hold tensors: choose {}", names(several))),
     }
 }
 

@@ -68,7 +68,8 @@ impl View {
             let Self { shape, strides, offset, .. } = self;
             format!("sizes {shape:?} with strides {strides:?} from {offset} reach beyond its storage of {} bytes", bytes.end - bytes.start)
         };
-        if self.shape.contains(&0) {
+        let count = self.shape.iter().try_fold(1u64, |count, &side| count.checked_mul(side as u64)).ok_or_else(beyond)?;
+        if count == 0 {
             return Ok(Placed {
                 dtype: self.dtype,
                 shape: self.shape.clone(),
@@ -76,7 +77,6 @@ impl View {
                 bytes: bytes.start..bytes.start,
             });
         }
-        let count = self.shape.iter().try_fold(1u64, |count, &side| count.checked_mul(side as u64)).ok_or_else(beyond)?;
         let reach = self.shape.iter().zip(&self.strides).try_fold(1u64, |reach, (&side, stride)| {
             let side = side as u64 - 1;
             reach.checked_add(side.checked_mul(*stride)?)
