@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
+use safetensors::Dtype;
 
 use crate::{LoadReport, Mismatch, Weights, files, init};
 
@@ -115,8 +116,8 @@ impl Inner {
         }
     }
 
-    /// The file's tensor, if it has one of this name and shape.
-    fn take_from_file(&mut self, name: &str, shape: &Shape, dtype: DType, device: &Device) -> Result<Option<Tensor>> {
+    /// A variable with the file's tensor, if it has one of this name and shape.
+    fn take_from_file(&mut self, name: &str, shape: &Shape, dtype: DType, device: &Device) -> Result<Option<Var>> {
         let Some(file) = self.file.clone() else { return Ok(None) };
         match file.shapes().get(name) {
             None => {
@@ -129,12 +130,23 @@ impl Inner {
                 Ok(None)
             }
             Some(_) => {
-                let tensor = file.tensor(name, device)?.to_dtype(dtype)?;
+                let view = file.view(name)?;
+                let var = match dtype == DType::F32 && view.dtype() == Dtype::F32 && device.is_cpu() {
+                    // Without a tensor between: a large layer's would be there twice for a moment.
+                    true => Var::from_vec(floats(view.data()), shape, device)?,
+                    false => Var::from_tensor(&file.tensor(name, device)?.to_dtype(dtype)?)?,
+                };
+                file.let_go(name);
                 self.loaded.insert(name.to_owned());
-                Ok(Some(tensor))
+                Ok(Some(var))
             }
         }
     }
+}
+
+/// Numbers as safetensors files have them.
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
 }
 
 impl SimpleBackend for Store {
@@ -146,11 +158,10 @@ impl SimpleBackend for Store {
             }
             return Ok(inner.hand_out(name, var));
         }
-        let values = match inner.take_from_file(name, &shape, dtype, device)? {
-            Some(values) => values,
-            None => init::draw(rule, &shape, dtype, device, &mut init::generator(self.seed, name))?,
+        let var = match inner.take_from_file(name, &shape, dtype, device)? {
+            Some(var) => var,
+            None => Var::from_tensor(&init::draw(rule, &shape, dtype, device, &mut init::generator(self.seed, name))?)?,
         };
-        let var = Var::from_tensor(&values)?;
         let tensor = inner.hand_out(name, &var);
         inner.tensors.insert(name.to_owned(), var);
         Ok(tensor)
