@@ -103,6 +103,14 @@ fn main() -> Result<(), ShapeError> {
     for (c_in, c_out, side) in [(3, 64, 32), (64, 64, 32), (128, 128, 16), (256, 256, 8), (512, 512, 4), (512, 512, 2)] {
         bench.blocked(32, conv([c_in, c_out], side, 3, 1))?;
     }
+    for (c, side) in [(128, 56), (256, 28)] {
+        let shape = Conv2dShape { groups: 32, ..conv([c, c], side, 3, 1) };
+        bench.conv(&format!("resnext {c} {side}"), 1, shape, false)?;
+        bench.blocked(1, shape)?;
+    }
+    for (n, c, side, kernel, stride) in [(1, 64, 112, 3, 2), (1, 72, 56, 3, 1), (1, 240, 28, 5, 1), (8, 240, 28, 5, 1), (8, 64, 56, 3, 1)] {
+        bench.blocked(n, Conv2dShape { groups: c, stride: [stride; 2], ..conv([c, c], side, kernel, kernel / 2) })?;
+    }
     Ok(())
 }
 
@@ -194,7 +202,7 @@ impl Bench {
         let (x, mut y) = (aligned(n * input.image()), aligned(n * output.image()));
         let operations = 2 * n * rows * columns * w.len();
         let best = blocked::Conv2d::best_method(&shape, n);
-        for method in [Method::Direct, Method::Winograd(2), Method::Winograd(4)] {
+        for method in [Method::Direct, Method::Winograd(2), Method::Winograd(4), Method::Depthwise, Method::Merged] {
             let Some(plan) = blocked::Conv2d::new(shape, [input, output, output], method)? else { continue };
             let (mut weights, bias) = (aligned(plan.packed()), aligned(plan.packed_bias()));
             plan.pack(&Weights::new(&w, &shape)?, &mut weights)?;
@@ -264,10 +272,10 @@ impl Bench {
         let (mut y, mut dx) = (x.clone(), x.clone());
         let [mut mean, mut variance, mut dweight, mut dbias] = [(); 4].map(|()| values(c));
         self.time(&format!("{name} forward"), 6 * x.len(), |_| {
-            plan.forward(n, &x, &weight, &bias, black_box(&mut y), [&mut mean, &mut variance])
+            plan.forward(n, &x, [&weight, &bias], black_box(&mut y), [&mut mean, &mut variance])
         })?;
         self.time(&format!("{name} backward"), 8 * x.len(), |_| {
-            plan.backward(n, &x, &dy, &weight, [&mean, &variance], [black_box(&mut dx), &mut dweight, &mut dbias])
+            plan.backward(n, &x, &dy, [&weight, &bias], [&mean, &variance], [black_box(&mut dx), &mut dweight, &mut dbias])
         })?;
         let plan = ScaleShift::new(c, pixels)?;
         self.time(&format!("{name} given"), 2 * x.len(), |scratch| plan.forward(n, &x, &weight, Some(&bias), black_box(&mut y), scratch))

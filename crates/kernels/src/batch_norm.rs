@@ -40,22 +40,31 @@ impl Planes {
         (0..n).map(move |image| start(image)..start(image) + self.pixels)
     }
 
-    /// Σ term(a, b) over a channel: some thousand values in f32, these sums in f64.
+    /// Σ terms(a, b) over a channel: some thousand values in f32, these sums in f64.
     #[inline(always)]
-    fn sum(self, channel: usize, n: usize, a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
+    fn sums<const COUNT: usize>(
+        self,
+        channel: usize,
+        n: usize,
+        a: &[f32],
+        b: &[f32],
+        terms: impl Fn(f32, f32) -> [f32; COUNT],
+    ) -> [f64; COUNT] {
         const TOGETHER: usize = 1 << 12;
-        let (mut sum, mut some, mut added) = (0.0, Sums::default(), 0);
+        let (mut sums, mut some, mut added) = ([0.0; COUNT], Sums::<COUNT>::default(), 0);
         for plane in self.of(channel, n) {
             for (a, b) in a[plane.clone()].chunks(TOGETHER).zip(b[plane].chunks(TOGETHER)) {
-                some.add(a, b, &term);
+                some.add(a, b, &terms);
                 added += a.len();
                 if added >= TOGETHER {
-                    sum += f64::from(std::mem::take(&mut some).total());
+                    let totals = std::mem::take(&mut some).totals();
+                    sums = std::array::from_fn(|index| sums[index] + f64::from(totals[index]));
                     added = 0;
                 }
             }
         }
-        sum + f64::from(some.total())
+        let totals = some.totals();
+        std::array::from_fn(|index| sums[index] + f64::from(totals[index]))
     }
 }
 
@@ -64,6 +73,7 @@ impl Planes {
 pub struct BatchNorm {
     planes: Planes,
     eps: f32,
+    relu: bool,
 }
 
 impl BatchNorm {
@@ -72,7 +82,13 @@ impl BatchNorm {
     /// # Errors
     /// When a size is 0.
     pub fn new(c: usize, pixels: usize, eps: f32) -> Result<Self, ShapeError> {
-        Ok(Self { planes: Planes::new(c, pixels)?, eps })
+        Ok(Self { planes: Planes::new(c, pixels)?, eps, relu: false })
+    }
+
+    /// The plan for max(y, 0) of its y, whose derivative at 0 is 0; NaN stays NaN.
+    #[must_use]
+    pub fn with_relu(self) -> Self {
+        Self { relu: true, ..self }
     }
 
     /// y, and the statistics of the batch: the mean of each channel and its variance, the mean of the squared distances from
@@ -87,8 +103,7 @@ impl BatchNorm {
         &self,
         n: usize,
         x: &[f32],
-        weight: &[f32],
-        bias: &[f32],
+        [weight, bias]: [&[f32]; 2],
         y: &mut [f32],
         [mean, variance]: [&mut [f32]; 2],
     ) -> Result<(), ShapeError> {
@@ -103,13 +118,18 @@ impl BatchNorm {
             COST * x.len(),
             #[inline(always)]
             |channel| {
-                let mean = (planes.sum(channel, n, x, x, |x, _| x) / count) as f32;
-                let variance = (planes.sum(channel, n, x, x, |x, _| (x - mean) * (x - mean)) / count) as f32;
+                let [sum] = planes.sums(channel, n, x, x, |x, _| [x]);
+                let mean = (sum / count) as f32;
+                let [sum] = planes.sums(channel, n, x, x, |x, _| [(x - mean) * (x - mean)]);
+                let variance = (sum / count) as f32;
                 let (scale, shift) = (weight[channel] * self.inverse(variance), bias[channel]);
                 for plane in planes.of(channel, n) {
                     // SAFETY: a channel's planes and statistics belong to its task alone, which holds one plane at a time.
                     let y = unsafe { y.part(plane.clone()) };
-                    y.iter_mut().zip(&x[plane]).for_each(|(y, x)| *y = (x - mean) * scale + shift);
+                    for (y, x) in y.iter_mut().zip(&x[plane]) {
+                        let value = (x - mean) * scale + shift;
+                        *y = if self.relu && value <= 0.0 { 0.0 } else { value };
+                    }
                 }
                 // SAFETY: as above.
                 unsafe { (means.part(channel..channel + 1)[0], variances.part(channel..channel + 1)[0]) = (mean, variance) };
@@ -119,10 +139,11 @@ impl BatchNorm {
     }
 
     /// The gradients dx, dweight and dbias, through the statistics too; what stands in them is replaced:
-    /// dx = weight / √(variance + eps) · (dy - (dbias + x̂·dweight) / count), x̂ the normalised values.
+    /// dx = weight / √(variance + eps) · (dy - (dbias + x̂·dweight) / count), x̂ the normalised values; with ReLU, where y is not
+    /// above 0, dy counts as 0.
     ///
     /// # Shapes
-    /// x, dy and dx (N, C, pixels); weight, mean and variance (as [`forward`](Self::forward) gave them), dweight and dbias (C).
+    /// x, dy and dx (N, C, pixels); weight, bias, mean and variance (as [`forward`](Self::forward) gave them), dweight and dbias (C).
     ///
     /// # Errors
     /// When a slice has another length.
@@ -131,7 +152,7 @@ impl BatchNorm {
         n: usize,
         x: &[f32],
         dy: &[f32],
-        weight: &[f32],
+        [weight, bias]: [&[f32]; 2],
         [mean, variance]: [&[f32]; 2],
         [dx, dweight, dbias]: [&mut [f32]; 3],
     ) -> Result<(), ShapeError> {
@@ -139,7 +160,8 @@ impl BatchNorm {
         planes.expect("x", n, x)?;
         planes.expect("dy", n, dy)?;
         planes.expect("dx", n, dx)?;
-        planes.expect_channels(&[("weight", weight), ("mean", mean), ("variance", variance), ("dweight", dweight), ("dbias", dbias)])?;
+        planes.expect_channels(&[("weight", weight), ("bias", bias), ("mean", mean), ("variance", variance)])?;
+        planes.expect_channels(&[("dweight", dweight), ("dbias", dbias)])?;
         let count = (n * planes.pixels).max(1) as f64;
         let [dx, dweights, dbiases] = [dx, dweight, dbias].map(Parts::new);
         for_each_index(
@@ -148,16 +170,28 @@ impl BatchNorm {
             #[inline(always)]
             |channel| {
                 let (mean, inverse) = (mean[channel], self.inverse(variance[channel]));
-                let dbias = planes.sum(channel, n, dy, dy, |dy, _| dy);
-                let dweight = planes.sum(channel, n, dy, x, |dy, x| dy * (x - mean)) * f64::from(inverse);
-                let scale = weight[channel] * inverse;
+                let (scale, bias) = (weight[channel] * inverse, bias[channel]);
+                // The gradient before ReLU, whose output is computed again as `forward` did: that is faster than to read it.
+                let before = |dy: f32, x: f32| if self.relu && (x - mean) * scale + bias <= 0.0 { 0.0 } else { dy };
+                let [dbias, dweight] = planes.sums(
+                    channel,
+                    n,
+                    dy,
+                    x,
+                    #[inline(always)]
+                    |dy, x| {
+                        let dy = before(dy, x);
+                        [dy, dy * (x - mean)]
+                    },
+                );
+                let dweight = dweight * f64::from(inverse);
                 let shift = (dbias / count) as f32;
                 let slope = (dweight / count) as f32 * inverse;
                 for plane in planes.of(channel, n) {
                     // SAFETY: a channel's planes and gradients belong to its task alone, which holds one plane at a time.
                     let dx = unsafe { dx.part(plane.clone()) };
                     for ((dx, x), dy) in dx.iter_mut().zip(&x[plane.clone()]).zip(&dy[plane]) {
-                        *dx = scale * (dy - shift - (x - mean) * slope);
+                        *dx = scale * (before(*dy, *x) - shift - (x - mean) * slope);
                     }
                 }
                 // SAFETY: as above.
@@ -250,7 +284,7 @@ impl ScaleShift {
         self.planes.expect("x", n, x)?;
         self.planes.expect("dy", n, dy)?;
         self.planes.expect_channels(&[("dscale", dscale)])?;
-        self.sums(n, x, dy, dscale, |x, dy| x * dy);
+        self.sums(n, x, dy, dscale, |x, dy| [x * dy]);
         Ok(())
     }
 
@@ -264,19 +298,19 @@ impl ScaleShift {
     pub fn backward_bias(&self, n: usize, dy: &[f32], dshift: &mut [f32]) -> Result<(), ShapeError> {
         self.planes.expect("dy", n, dy)?;
         self.planes.expect_channels(&[("dshift", dshift)])?;
-        self.sums(n, dy, dy, dshift, |dy, _| dy);
+        self.sums(n, dy, dy, dshift, |dy, _| [dy]);
         Ok(())
     }
 
     /// Σ term(a, b) for each channel.
-    fn sums(&self, n: usize, a: &[f32], b: &[f32], sums: &mut [f32], term: impl Fn(f32, f32) -> f32 + Sync) {
+    fn sums(&self, n: usize, a: &[f32], b: &[f32], sums: &mut [f32], term: impl Fn(f32, f32) -> [f32; 1] + Sync) {
         let planes = self.planes;
         for_each_piece(
             sums,
             1,
             COST * a.len(),
             #[inline(always)]
-            |channel, sum| sum[0] = planes.sum(channel, n, a, b, &term) as f32,
+            |channel, sum| sum[0] = planes.sums(channel, n, a, b, &term)[0] as f32,
         );
     }
 }

@@ -41,6 +41,16 @@ pub enum ShapeError {
         /// The window's side.
         kernel: usize,
     },
+    /// More pixels at the far ends of a transposed convolution's output than its stride leaves open.
+    #[error("an output padding of {padding} {axis} is not less than the stride of {stride}")]
+    OutputPadding {
+        /// `rows` or `columns`.
+        axis: &'static str,
+        /// Pixels at the far end.
+        padding: usize,
+        /// Pixels from one input's window to the next.
+        stride: usize,
+    },
     /// A slice of the wrong length.
     #[error("{what} holds {given} values, its shape {shape:?} has {expected}")]
     Length {

@@ -7,10 +7,12 @@ use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
 use crate::activation::Tanh;
 use crate::conv::Conv2dShape;
+use crate::conv_transpose::ConvTranspose2dShape;
 use crate::lrn::LrnShape;
 use crate::pool::{CountPadding, Pool2dShape};
 use crate::resize::{AlignCorners, Interpolation, Resize2dShape};
 use crate::roi_align::{Region, RoiAlignShape};
+use crate::roi_pool::RoiPoolShape;
 
 /// f32 or f64.
 pub trait Real:
@@ -125,6 +127,27 @@ pub fn conv2d_backward_bias<T: Real>(shape: &Conv2dShape, dy: &[T]) -> Vec<T> {
         values.iter().for_each(|&value| db[map % shape.c_out] += value);
     }
     db
+}
+
+/// Transposed convolution: each pixel of x adds a copy of the filters, times itself, to y.
+pub fn conv_transpose2d<T: Real>(shape: &ConvTranspose2dShape, n: usize, x: &[T], w: &[T], bias: Option<&[T]>) -> Vec<T> {
+    let &ConvTranspose2dShape { c_in, c_out, h, w: wide, kernel, stride, padding, dilation, groups, .. } = shape;
+    let ([rows, columns], [channels, filters]) = (shape.output(), [c_in / groups, c_out / groups]);
+    let map = rows * columns;
+    let mut y: Vec<T> = (0..n * c_out * map).map(|place| bias.map_or(T::default(), |bias| bias[place / map % c_out])).collect();
+    for (place, &value) in x.iter().enumerate() {
+        let (image, channel, i, j) = (place / (c_in * h * wide), place / (h * wide) % c_in, place / wide % h, place % wide);
+        for tap in 0..filters * kernel[0] * kernel[1] {
+            let (filter, r, s) = (tap / (kernel[0] * kernel[1]), tap / kernel[1] % kernel[0], tap % kernel[1]);
+            let row = (i * stride[0] + r * dilation[0]).checked_sub(padding[0]).filter(|&row| row < rows);
+            let column = (j * stride[1] + s * dilation[1]).checked_sub(padding[1]).filter(|&column| column < columns);
+            if let (Some(row), Some(column)) = (row, column) {
+                let output = image * c_out + channel / channels * filters + filter;
+                y[(output * rows + row) * columns + column] += value * w[channel * filters * kernel[0] * kernel[1] + tap];
+            }
+        }
+    }
+    y
 }
 
 /// y = x·wᵀ + bias.
@@ -451,6 +474,36 @@ pub fn roi_align<T: Real>(shape: &RoiAlignShape, x: &[T], regions: &[Region]) ->
                         }
                     }
                     y.push(sum / T::from((samples[0] * samples[1]).max(1) as f32));
+                }
+            }
+        }
+    }
+    y
+}
+
+/// The largest value of each bin of each region, 0 where a bin is empty. Bins are found in f32, as a region's corners are.
+pub fn roi_pool<T: Real>(shape: &RoiPoolShape, x: &[T], regions: &[Region]) -> Vec<T> {
+    let &RoiPoolShape { c, h, w, output, spatial_scale } = shape;
+    let mut y = Vec::new();
+    for region in regions {
+        let [left, upper, right, lower] = region.corners.map(|corner| (corner * spatial_scale).round());
+        let inside = |place: usize, start: f32, end: f32, bins: usize, bin: usize| {
+            let size = (end - start + 1.0).max(1.0) / bins as f32;
+            let at = place as f32 - start;
+            at >= (bin as f32 * size).floor() && at < ((bin + 1) as f32 * size).ceil()
+        };
+        for channel in 0..c {
+            for row in 0..output[0] {
+                for column in 0..output[1] {
+                    let mut largest = None;
+                    for place in 0..h * w {
+                        let value = x[(region.image * c + channel) * h * w + place];
+                        let covered = inside(place / w, upper, lower, output[0], row) && inside(place % w, left, right, output[1], column);
+                        if covered && largest.is_none_or(|largest| value > largest) {
+                            largest = Some(value);
+                        }
+                    }
+                    y.push(largest.unwrap_or_default());
                 }
             }
         }

@@ -128,15 +128,33 @@ impl RoiAlign {
         Ok(())
     }
 
-    fn grids(&self, n: usize, regions: &[Region]) -> Result<Vec<Grid>, ShapeError> {
-        regions.iter().enumerate().map(|(index, region)| self.grid(n, index, region)).collect()
+    /// What one region takes of a plane: its bins are rows · plane · columnsᵀ, with the weights of H rows for each row of bins, and of W
+    /// columns for each column of bins.
+    ///
+    /// # Errors
+    /// When the region has corners that are not finite on the maps; `index` is what the message calls it.
+    pub fn weights(&self, index: usize, region: &Region) -> Result<[Vec<f32>; 2], ShapeError> {
+        let grid = self.grid(index, region)?;
+        let dense = |axis: &Axis, side: usize| {
+            let mut weights = vec![0.0; axis.ends.len() * side];
+            for (weights, taps) in weights.chunks_exact_mut(side).zip(axis.bins()) {
+                taps.iter().for_each(|tap| weights[tap.place] += tap.share);
+            }
+            weights
+        };
+        Ok([dense(&grid.rows, self.shape.h), dense(&grid.columns, self.shape.w)])
     }
 
-    fn grid(&self, n: usize, index: usize, &Region { image, corners }: &Region) -> Result<Grid, ShapeError> {
+    fn grids(&self, n: usize, regions: &[Region]) -> Result<Vec<Grid>, ShapeError> {
+        let grid = |(index, region): (usize, &Region)| match region.image < n {
+            true => self.grid(index, region),
+            false => Err(ShapeError::RegionImage { index, image: region.image, images: n }),
+        };
+        regions.iter().enumerate().map(grid).collect()
+    }
+
+    fn grid(&self, index: usize, &Region { image, corners }: &Region) -> Result<Grid, ShapeError> {
         let RoiAlignShape { h, w, output, sampling_ratio, spatial_scale, aligned, .. } = self.shape;
-        if image >= n {
-            return Err(ShapeError::RegionImage { index, image, images: n });
-        }
         let [left, upper, right, lower] = corners.map(|corner| corner * spatial_scale - if aligned { 0.5 } else { 0.0 });
         let along = |start: f32, end: f32, bins: usize, side: usize| {
             let length = if aligned { end - start } else { (end - start).max(1.0) };

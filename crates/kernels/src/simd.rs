@@ -116,39 +116,55 @@ pub(crate) fn sum(values: &[f32]) -> f32 {
     arch().dispatch(Sum(values))
 }
 
-/// A sum in parts, whose order depends on the lengths alone: the bits are the same on every machine. Its functions become
+/// Some sums in parts, whose order depends on the lengths alone: the bits are the same on every machine. Its functions become
 /// vectors where their caller is [`vectorised`].
-#[derive(Default)]
-pub(crate) struct Sums([f32; Sums::COUNT]);
+pub(crate) struct Sums<const COUNT: usize>([[f32; PARTS]; COUNT]);
 
-impl Sums {
-    const COUNT: usize = 32;
+/// Numbers that a sum is kept in.
+const PARTS: usize = 32;
 
-    /// Adds `term` of each pair of values.
+impl<const COUNT: usize> Default for Sums<COUNT> {
+    fn default() -> Self {
+        Self([[0.0; PARTS]; COUNT])
+    }
+}
+
+impl<const COUNT: usize> Sums<COUNT> {
+    /// Adds the `terms` of each pair of values, one to each sum.
     #[inline(always)]
-    pub(crate) fn add(&mut self, a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) {
-        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<{ Self::COUNT }>(), b.as_chunks::<{ Self::COUNT }>());
+    pub(crate) fn add(&mut self, a: &[f32], b: &[f32], terms: impl Fn(f32, f32) -> [f32; COUNT]) {
+        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<PARTS>(), b.as_chunks::<PARTS>());
         let mut sums = self.0;
         for (a, b) in a.iter().zip(b) {
-            for lane in 0..Self::COUNT {
-                sums[lane] += term(a[lane], b[lane]);
+            for lane in 0..PARTS {
+                let terms = terms(a[lane], b[lane]);
+                for index in 0..COUNT {
+                    sums[index][lane] += terms[index];
+                }
             }
         }
-        for ((sum, &a), &b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
-            *sum += term(a, b);
+        for (lane, (&a, &b)) in a_rest.iter().zip(b_rest).enumerate() {
+            let terms = terms(a, b);
+            for index in 0..COUNT {
+                sums[index][lane] += terms[index];
+            }
         }
         self.0 = sums;
     }
 
-    /// The sum of all that was added.
+    /// The sums of all that was added.
     #[inline(always)]
-    pub(crate) fn total(mut self) -> f32 {
-        for half in [16, 8, 4, 2, 1] {
-            for lane in 0..half {
-                self.0[lane] += self.0[lane + half];
+    pub(crate) fn totals(mut self) -> [f32; COUNT] {
+        let mut totals = [0.0; COUNT];
+        for index in 0..COUNT {
+            for half in [16, 8, 4, 2, 1] {
+                for lane in 0..half {
+                    self.0[index][lane] += self.0[index][lane + half];
+                }
             }
+            totals[index] = self.0[index][0];
         }
-        self.0[0]
+        totals
     }
 }
 

@@ -121,8 +121,9 @@ fn largest(x: &[f32]) -> f32 {
 #[inline(always)]
 fn sum_of(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     let mut sums = Sums::default();
-    sums.add(a, b, term);
-    sums.total()
+    sums.add(a, b, |a, b| [term(a, b)]);
+    let [sum] = sums.totals();
+    sum
 }
 
 fn check(n: usize, k: usize, slices: &[(&'static str, &[f32])]) -> Result<(), ShapeError> {

@@ -124,6 +124,23 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn each_channel_by_itself(
+        case in cases(prop::sample::select(vec![[3, 3], [5, 5], [1, 4], [2, 3]]), prop::array::uniform2(1usize..4)),
+        dilation in prop::array::uniform2(1usize..3),
+    ) {
+        let channels = case.shape.c_in;
+        let shape = Conv2dShape { c_out: channels, groups: channels, dilation, ..case.shape };
+        prop_assume!(shape.check().is_ok());
+        let case = Case { shape, planar: false, ..case };
+        let y = case.run(Method::Depthwise, &mut Scratch::new())?.expect("nothing stands against it");
+        assert_close("y", &y, &case.exact(), case.taps());
+    }
+}
+
 fn square(c_in: usize, c_out: usize, side: usize, kernel: usize) -> Conv2dShape {
     let padding = [kernel / 2; 2];
     Conv2dShape { c_in, c_out, h: side, w: side, kernel: [kernel; 2], stride: [1; 2], padding, dilation: [1; 2], groups: 1 }
@@ -141,8 +158,9 @@ fn lanes() -> usize {
 /// ReLU in the epilogue and after the transform keeps NaN, as everywhere else.
 #[test]
 fn relu_keeps_nan() -> Result<(), ShapeError> {
-    for method in [Method::Direct, Method::Winograd(2), Method::Winograd(4)] {
-        let case = Case { parts: [false, true, false], ..plain(square(20, 20, 6, 3), 1) };
+    for method in [Method::Direct, Method::Winograd(2), Method::Winograd(4), Method::Depthwise] {
+        let groups = if method == Method::Depthwise { 20 } else { 1 };
+        let case = Case { parts: [false, true, false], ..plain(Conv2dShape { groups, ..square(20, 20, 6, 3) }, 1) };
         let layouts = case.layouts()?;
         let conv = Conv2d::new(case.shape, layouts, method)?.expect("it applies");
         let (mut weights, bias) = (unwritten(conv.packed()), vec![0.0; conv.packed_bias()]);
@@ -159,12 +177,29 @@ fn relu_keeps_nan() -> Result<(), ShapeError> {
 }
 
 #[test]
+fn groups_that_cut_vectors_are_merged() -> Result<(), ShapeError> {
+    for (groups, channels, filters) in [(2, 5, 3), (8, 4, 4), (6, 8, 16), (3, 20, 7), (4, 1, 2)] {
+        let case = plain(Conv2dShape { groups, stride: [2, 1], ..square(groups * channels, groups * filters, 7, 3) }, 2);
+        let shape = case.shape;
+        if Conv2d::best_method(&shape, 1) == Method::Merged {
+            let y = case.run(Method::Merged, &mut Scratch::new())?.expect("it was chosen");
+            assert_close("y", &y, &case.exact(), case.taps());
+        }
+    }
+    let few = plain(Conv2dShape { groups: 2, ..square(6, 10, 5, 3) }, 1);
+    assert!(lanes() == 1 || few.run(Method::Merged, &mut Scratch::new())?.is_some());
+    assert_eq!(plain(Conv2dShape { groups: 22, ..square(22, 44, 5, 3) }, 1).run(Method::Merged, &mut Scratch::new())?, None);
+    Ok(())
+}
+
+#[test]
 fn groups_of_whole_vectors_and_only_they() -> Result<(), ShapeError> {
     let wide = lanes();
     let case = plain(Conv2dShape { groups: 2, ..square(4 * wide, 6 * wide, 5, 3) }, 2);
     let y = case.run(Method::Direct, &mut Scratch::new())?.expect("whole vectors");
     assert_close("y", &y, &case.exact(), case.taps());
     assert_eq!(case.run(Method::Winograd(2), &mut Scratch::new())?, None);
+    assert_eq!(case.run(Method::Depthwise, &mut Scratch::new())?, None, "a filter sees several channels");
     if wide > 1 {
         assert_eq!(plain(Conv2dShape { groups: 2, ..square(2, 2 * wide, 5, 3) }, 1).run(Method::Direct, &mut Scratch::new())?, None);
     }
@@ -202,12 +237,14 @@ fn errors_of_winograd() -> Result<(), ShapeError> {
 /// Weights that half precision holds exactly give the same in both.
 #[test]
 fn weights_in_half_precision() -> Result<(), ShapeError> {
-    for method in [Method::Direct, Method::Winograd(2)] {
-        let case = Case { parts: [false; 3], ..plain(square(150, 70, 12, 3), 2) };
+    let shape = square(150, 70, 12, 3);
+    let channels = Conv2dShape { c_in: 70, groups: 70, ..shape };
+    for (method, shape) in [(Method::Direct, shape), (Method::Winograd(2), shape), (Method::Depthwise, channels)] {
+        let case = Case { parts: [false; 3], ..plain(shape, 2) };
         let layouts = case.layouts()?;
         let conv = Conv2d::new(case.shape, layouts, method)?.expect("it applies");
         // Multiples of 4 are still multiples of 1 when they are transformed.
-        let w: Vec<f32> = (0..70 * 150 * 9).map(|index| (index * 7 % 11) as f32 * 4.0 - 20.0).collect();
+        let w: Vec<f32> = (0..case.values().w.len()).map(|index| (index * 7 % 11) as f32 * 4.0 - 20.0).collect();
         let (mut weights, bias) = (unwritten(conv.packed()), vec![0.0; conv.packed_bias()]);
         conv.pack(&Weights::new(&w, &case.shape)?, &mut weights)?;
         let half: Vec<f16> = weights.iter().map(|&weight| f16::from_f32(weight)).collect();
@@ -224,8 +261,9 @@ fn weights_in_half_precision() -> Result<(), ShapeError> {
 
 #[test]
 fn the_same_bits_on_any_number_of_threads() {
-    for (shape, n) in [(square(20, 70, 60, 3), 2), (square(64, 200, 14, 3), 1), (square(64, 200, 14, 1), 1)] {
-        for method in [Method::Direct, Method::Winograd(2), Method::Winograd(4)] {
+    let depthwise = Conv2dShape { groups: 70, ..square(70, 70, 60, 5) };
+    for (shape, n) in [(square(20, 70, 60, 3), 2), (square(64, 200, 14, 3), 1), (square(64, 200, 14, 1), 1), (depthwise, 2)] {
+        for method in [Method::Direct, Method::Winograd(2), Method::Winograd(4), Method::Depthwise] {
             same_on_any_threads(|| plain(shape, n).run(method, &mut Scratch::new()).ok().flatten().unwrap_or_default());
         }
     }

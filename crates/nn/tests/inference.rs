@@ -115,16 +115,57 @@ fn what_does_not_fit_runs_as_it_is() -> cirio_nn::Result<()> {
         .then("relu0", Relu)
         .then("bn0", batch_norm())
         .then("depthwise", Conv2d { groups: 20, ..same(20, 3) })
+        .then("doubled", Conv2d { groups: 20, stride: [1, 2], ..same(40, 3) })
         .then("bn1", batch_norm())
         .then("relu1", Relu)
         .then("conv", same(33, 3))
         .then("block", residual(Sequence::new().then("relu", Relu).then("inner", residual(Sequence::new().then("conv", same(33, 3))))))
         .then("groups", residual(Sequence::new().then("conv", Conv2d { groups: 3, ..same(33, 3) })))
+        .then("channels", residual(Sequence::new().then("conv", Conv2d { groups: 33, ..same(33, 5) })))
+        .then("groups_relu", Relu)
         .then("pool", AvgPool2d { window: window.clone(), count: CountPadding::Include })
         .then("bn2", batch_norm())
         .then("max", MaxPool2d(window))
         .then("double", residual(Sequence::new()));
     check(&layers, &[[2, 20, 9, 11], [1, 20, 16, 5]])
+}
+
+/// Batches that threads share, and of which a last part is smaller; also from many threads at a time, and with every layer wanted.
+#[test]
+fn a_batch_in_parts() -> cirio_nn::Result<()> {
+    use rayon::prelude::*;
+    let sizes = [[40, 3, 21, 17], [16, 3, 33, 33], [17, 3, 21, 17], [100, 3, 21, 17]];
+    check(&resnet(), &sizes)?;
+    let names = ["conv1", "layer1", "fc"];
+    let config = InferenceConfig { taps: names.map(str::to_owned).to_vec(), half_weights: false };
+    let inference = Inference::new(build(&resnet())?, &config)?;
+    let batch = images(sizes[0])?;
+    let expected = build(&resnet())?.forward_taps(&batch, &names)?;
+    let results: Vec<Vec<Tensor>> = (0..32usize).into_par_iter().map(|_| inference.forward_taps(&batch)).collect::<Result<_>>()?;
+    for result in &results {
+        for ((name, got), expected) in names.iter().zip(result).zip(&expected) {
+            assert_close(name, got, expected)?;
+        }
+    }
+    let mut observed = Vec::new();
+    let output = inference.forward_observed(&batch, |name| observed.push(name.to_owned()))?;
+    assert_close("observed", &output, &expected[2])?;
+    assert_eq!(observed.iter().filter(|name| *name == "fc").count(), 1);
+    Ok(())
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() -> cirio_nn::Result<()> {
+    let (inference, batch) = (build(&resnet())?.for_inference()?, images([37, 3, 21, 17])?);
+    let run = |threads: usize| -> cirio_nn::Result<Vec<Vec<f32>>> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of threads");
+        Ok(pool.install(|| inference.forward(&batch))?.to_vec2()?)
+    };
+    let first = run(1)?;
+    for threads in [2, 5] {
+        assert_eq!(first, run(threads)?, "{threads} threads");
+    }
+    Ok(())
 }
 
 /// Half precision moves the logits by about its own rounding, 2⁻¹¹, and does move them.

@@ -132,6 +132,11 @@ impl Direct {
         Some(Self { shape, input, output, taps, farthest, blocks: blocks(&shape), rows, pixels })
     }
 
+    /// Groups of channels and filters that do not see one another.
+    pub(super) fn groups(&self) -> usize {
+        self.shape.groups
+    }
+
     /// Floats of the packed weights.
     pub(super) fn packed(&self) -> usize {
         self.blocks.iter().map(|block| block.vectors).sum::<usize>() * simd::lanes() * self.taps.len()

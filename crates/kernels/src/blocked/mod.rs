@@ -3,6 +3,7 @@
 //! Weights are packed once, and a convolution may do with its result what follows it (add a shortcut, ReLU) while it is in
 //! registers. Maps carry a margin of zeros, so that no convolution has to look where its input ends.
 
+mod depthwise;
 mod direct;
 mod maps;
 mod pool;
@@ -13,6 +14,7 @@ mod winograd;
 
 use std::ops::Range;
 
+use depthwise::Depthwise;
 use direct::Direct;
 use half::f16;
 pub use maps::Maps;
@@ -25,6 +27,7 @@ use crate::conv::Conv2dShape;
 use crate::error::{ShapeError, expect, volume};
 use crate::parallel::Scratch;
 use crate::precision::widen;
+use crate::simd;
 
 /// Most channels, filters, taps of a filter, and columns: lists are as long.
 const MOST: usize = 1 << 20;
@@ -107,6 +110,8 @@ pub struct Weights<'a> {
     /// Whether the kernel is turned by half a circle.
     turned: bool,
     factors: Option<&'a [f32]>,
+    /// How many groups are taken as one.
+    merged: usize,
     /// Groups, filters, channels of a group, rows and columns of the kernel.
     size: [usize; 5],
 }
@@ -121,7 +126,7 @@ impl<'a> Weights<'a> {
         let &Conv2dShape { c_in, c_out, kernel, groups, .. } = shape;
         expect("w", values, &[c_out, c_in / groups, kernel[0], kernel[1]])?;
         let [channel, filter] = [kernel[0] * kernel[1], shape.taps()];
-        Ok(Self { values, strides: [c_out / groups * filter, filter, channel], turned: false, factors: None, size: size(shape) })
+        Ok(Self { values, strides: [c_out / groups * filter, filter, channel], turned: false, factors: None, merged: 1, size: size(shape) })
     }
 
     /// Weights that another convolution uses on its way forward, for the one of this shape that leads its gradients back: filters
@@ -129,7 +134,14 @@ impl<'a> Weights<'a> {
     pub(crate) fn turned(values: &'a [f32], shape: &Conv2dShape) -> Self {
         let &Conv2dShape { c_in, c_out, kernel, groups, .. } = shape;
         let (filters, channels, area) = (c_in / groups, c_out / groups, kernel[0] * kernel[1]);
-        Self { values, strides: [filters * channels * area, area, channels * area], turned: true, factors: None, size: size(shape) }
+        Self {
+            values,
+            strides: [filters * channels * area, area, channels * area],
+            turned: true,
+            factors: None,
+            merged: 1,
+            size: size(shape),
+        }
     }
 
     /// The same weights, those of each filter times a factor.
@@ -138,15 +150,35 @@ impl<'a> Weights<'a> {
         Self { factors: Some(factors), ..self }
     }
 
+    /// The same weights with so many groups taken as one: those between the groups are 0.
+    fn merged(&self, groups: usize) -> Self {
+        Self { merged: groups, ..*self }
+    }
+
+    /// Filters that see a channel each, all of them as one group's filters of a single channel.
+    fn of_one_channel(&self) -> Self {
+        let [_, filters, _, rows, columns] = self.size;
+        Self { strides: [0, rows * columns, 0], size: [1, filters, 1, rows, columns], ..*self }
+    }
+
     /// The weights of some filters of a group, at most a vector of them, for one channel: (places of the kernel, lanes). Lanes without
     /// a filter are 0.
     fn lay_out(&self, group: usize, filters: Range<usize>, channel: usize, area: usize, lanes: usize, to: &mut [f32]) {
         let [of_group, of_filter, of_channel] = self.strides;
-        let from = &self.values[group * of_group + filters.start * of_filter + channel * of_channel..];
-        if filters.len() < lanes {
+        let [groups, all, channels, ..] = self.size;
+        // Of the groups that are taken as one, the channel's own, and where its filters are.
+        let (inside, channel) = (channel / channels, channel % channels);
+        let (group, own) = (group * self.merged + inside, inside * (all / groups)..(inside + 1) * (all / groups));
+        let some = own.start.max(filters.start)..own.end.min(filters.end);
+        if some.len() < lanes {
             to.fill(0.0);
         }
-        transpose(from, Rows { count: filters.len(), stride: of_filter }, area, to, lanes);
+        if some.is_empty() {
+            return;
+        }
+        let (first, lane) = (some.start - own.start, some.start - filters.start);
+        let from = &self.values[group * of_group + first * of_filter + channel * of_channel..];
+        transpose(from, Rows { count: some.len(), stride: of_filter }, area, &mut to[lane..], lanes);
         if self.turned {
             for place in 0..area / 2 {
                 let (before, after) = to.split_at_mut((area - 1 - place) * lanes);
@@ -154,12 +186,26 @@ impl<'a> Weights<'a> {
             }
         }
         if let Some(factors) = self.factors {
-            let first = group * (self.size[1] / self.size[0]) + filters.start;
+            let factors = &factors[group * (all / groups) + first..][..some.len()];
             for row in to.chunks_exact_mut(lanes).take(area) {
-                row.iter_mut().zip(&factors[first..first + filters.len()]).for_each(|(weight, factor)| *weight *= factor);
+                row[lane..].iter_mut().zip(factors).for_each(|(weight, factor)| *weight *= factor);
             }
         }
     }
+}
+
+/// Groups of a convolution that are taken as one at most: as many times more work there is then.
+const MOST_MERGED: usize = 4;
+
+/// The shape in which groups that cut through vectors are taken together so that they do not. None where groups fill vectors, or too
+/// many would be taken as one.
+fn merged(shape: &Conv2dShape) -> Option<Conv2dShape> {
+    let &Conv2dShape { c_in, c_out, groups, .. } = shape;
+    let lanes = simd::lanes();
+    let whole = |count: usize| [c_in, c_out].iter().all(|channels| (channels / groups * count).is_multiple_of(lanes));
+    let fits = |count: &usize| groups.is_multiple_of(*count) && (whole(*count) || *count == groups);
+    let count = (1..=MOST_MERGED.min(groups)).find(fits)?;
+    (count > 1).then_some(Conv2dShape { groups: groups / count, ..*shape })
 }
 
 fn size(shape: &Conv2dShape) -> [usize; 5] {
@@ -174,6 +220,11 @@ pub enum Method {
     Direct,
     /// Lavin & Gray's algorithm F(M×M, 3×3) with tiles of M = 2 or 4 pixels a side. A NaN or an infinite pixel reaches all of its tile.
     Winograd(usize),
+    /// Vectors of channels, each channel by itself.
+    Depthwise,
+    /// As [`Direct`](Self::Direct), groups that cut through vectors taken together, with weights of 0 between them. A NaN or an infinite
+    /// pixel reaches all of them.
+    Merged,
 }
 
 /// A convolution between maps in given layouts.
@@ -190,14 +241,15 @@ pub struct Conv2d {
 enum Algorithm {
     Direct(Direct),
     Winograd(Winograd),
+    Depthwise(Depthwise),
 }
 
 impl Conv2d {
     /// The plan for a shape, maps in these layouts, and a method. `added` is the layout of maps that may be added.
     ///
     /// None where the method cannot do it: the input's margin is less than the padding, groups cut through channels that lie
-    /// side by side, the channels of the output or of what is added do not lie side by side, the shape is larger than lists should be long; and for Winograd's way a kernel other than 3×3, a stride, a dilation, groups,
-    /// or channels of the input that do not lie side by side.
+    /// side by side, the channels of the output or of what is added do not lie side by side, the shape is larger than lists should be long; for Winograd's way a kernel other than 3×3, a stride, a dilation, groups,
+    /// or channels of the input that do not lie side by side; for channels by themselves such channels, or a filter that sees several; and for merged groups more than four to a vector.
     ///
     /// # Errors
     /// When the shape cannot be, or the maps have other sizes than it.
@@ -216,6 +268,8 @@ impl Conv2d {
         let algorithm = match method {
             Method::Direct => Direct::new(shape, input, output, added).map(Algorithm::Direct),
             Method::Winograd(side) => Winograd::new(shape, side, input, output).map(Algorithm::Winograd),
+            Method::Merged => merged(&shape).and_then(|shape| Direct::new(shape, input, output, added)).map(Algorithm::Direct),
+            Method::Depthwise => Depthwise::new(shape, input, output).map(Algorithm::Depthwise),
         };
         Ok(algorithm.map(|algorithm| Self { shape, input, output, added, algorithm }))
     }
@@ -235,6 +289,7 @@ impl Conv2d {
         match &self.algorithm {
             Algorithm::Direct(direct) => direct.packed(),
             Algorithm::Winograd(winograd) => winograd.packed(),
+            Algorithm::Depthwise(depthwise) => depthwise.packed(),
         }
     }
 
@@ -258,8 +313,9 @@ impl Conv2d {
             expect("the factors", factors, &[self.shape.c_out])?;
         }
         match &self.algorithm {
-            Algorithm::Direct(direct) => direct.pack(weights, packed),
+            Algorithm::Direct(direct) => direct.pack(&weights.merged(self.shape.groups / direct.groups()), packed),
             Algorithm::Winograd(winograd) => winograd.pack(weights, packed),
+            Algorithm::Depthwise(depthwise) => depthwise.pack(weights, packed),
         }
         Ok(())
     }
@@ -293,6 +349,7 @@ impl Conv2d {
         match &self.algorithm {
             Algorithm::Direct(direct) => direct.forward(n, x, filters, epilogue, y),
             Algorithm::Winograd(winograd) => winograd.forward(n, x, filters, epilogue, y, scratch),
+            Algorithm::Depthwise(depthwise) => depthwise.forward(n, x, filters, epilogue, y),
         }
         Ok(())
     }
@@ -300,7 +357,13 @@ impl Conv2d {
 
 /// The method of the least cost.
 fn best(shape: &Conv2dShape, cost: impl Fn(Method) -> f64) -> Method {
-    if !Winograd::applies(shape) || shape.c_in < crate::simd::lanes() {
+    if shape.groups > 1 && Depthwise::applies(shape) {
+        return Method::Depthwise;
+    }
+    if merged(shape).is_some() {
+        return Method::Merged;
+    }
+    if !Winograd::applies(shape) || shape.c_in < simd::lanes() {
         return Method::Direct;
     }
     let methods = [Method::Direct, Method::Winograd(2), Method::Winograd(4)];
@@ -311,7 +374,7 @@ fn best(shape: &Conv2dShape, cost: impl Fn(Method) -> f64) -> Method {
 fn packing(shape: &Conv2dShape, method: Method) -> f64 {
     const VALUES: f64 = 2e9;
     let places = match method {
-        Method::Direct => shape.kernel[0] * shape.kernel[1],
+        Method::Direct | Method::Depthwise | Method::Merged => shape.kernel[0] * shape.kernel[1],
         Method::Winograd(side) => (side + 2) * (side + 2),
     };
     (places * shape.c_in * shape.c_out) as f64 / VALUES
@@ -325,7 +388,7 @@ fn seconds(shape: &Conv2dShape, n: usize, method: Method) -> f64 {
     let [rows, columns] = shape.output();
     let (c_in, c_out) = (shape.c_in as f64, shape.c_out as f64);
     match method {
-        Method::Direct => {
+        Method::Direct | Method::Depthwise | Method::Merged => {
             let taps = (shape.kernel[0] * shape.kernel[1]) as f64;
             2.0 * taps * c_in * c_out * n as f64 * (rows * columns) as f64 / OPERATIONS + 4.0 * taps * c_in * c_out / MEMORY
         }

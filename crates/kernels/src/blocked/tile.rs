@@ -15,6 +15,7 @@ macro_rules! each {
         $(if $number < $count { const $index: usize = $number; $body })*
     };
 }
+pub(crate) use each;
 
 /// Filters that are computed together at most, with the longest vectors.
 pub(crate) const MOST_FILTERS: usize = 4 * 16;

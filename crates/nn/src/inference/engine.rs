@@ -5,26 +5,49 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use candle_core::{Device, Error, Result, Storage, Tensor};
 use cirio_kernels::blocked::{self, Conv2d, Epilogue, Filters, Maps, Method, Pool};
 use cirio_kernels::{Buffer, Conv2dShape, Pool2dShape, Scratch, ShapeError, on_this_thread, relu_in_place};
+use rayon::prelude::*;
 
 use super::graph::{Conv, ConvWeights, Graph, Linear, LinearWeights, Node, Op, PackedWeights, halved};
 use crate::ops::Pool2dConfig;
 use crate::stack::Pass;
 
-/// Plans that are kept while no pass uses them; more passes at a time make their own.
+/// Teams that are kept while no pass uses them; more passes at a time make their own.
 const IDLE: usize = 2;
 
-/// The operations, and plans for the sizes that were met last. Its lock is held to make or to take a plan, not while a pass runs.
+/// Weights of a network, in floats, that leave room in a core's own cache.
+const FEW_WEIGHTS: usize = 1 << 18;
+
+/// Floats of images that go through a small network together: their maps, some times as many floats, stay in a core's own cache.
+const IMAGES: usize = 1 << 14;
+
+/// Parts that a batch is cut into, so that several threads have enough to do, whatever their number.
+const PARTS: usize = 16;
+
+/// The operations, and teams for the sizes that were met last. Its lock is held to make a plan and to take a team, not while a pass
+/// runs.
 pub(super) struct Engine {
     graph: Graph,
     /// Whether weights are kept in half precision.
     half: bool,
-    idle: Mutex<Vec<(Plan, Scratch)>>,
+    idle: Mutex<Vec<Team>>,
+}
+
+/// What a pass over images of one size works with. Where a network is small, each thread takes some images through all of it.
+struct Team {
+    /// N, C, H, W.
+    size: [usize; 4],
+    /// Images of a part of the batch.
+    together: usize,
+    /// The plans that no part is using.
+    free: Mutex<Vec<(Plan, Scratch)>>,
 }
 
 /// Everything that depends on the size of the images.
 struct Plan {
-    /// N, C, H, W.
-    size: [usize; 4],
+    /// The images of this pass.
+    n: usize,
+    /// C, H, W of an image.
+    image: [usize; 3],
     steps: Vec<Planned>,
     values: Vec<Value>,
     /// The memory of the values; one serves several that do not live at the same time.
@@ -98,39 +121,79 @@ impl Engine {
         Self { graph, half, idle: Mutex::default() }
     }
 
-    /// The wanted values for images of f32 on the CPU.
-    pub(super) fn forward(&self, images: &Tensor, size: [usize; 4], observe: &mut dyn FnMut(&str)) -> Result<Vec<Tensor>> {
-        let (mut plan, mut scratch) = self.take_plan(size)?;
-        plan.take(images)?;
-        for (index, node) in self.graph.nodes.iter().enumerate() {
-            plan.step(index, node, &mut scratch).map_err(|error| in_layer(error, &node.name))?;
-            observe(&node.name);
-        }
-        let outputs = self.graph.outputs.iter().map(|&value| plan.tensor(value)).collect();
+    /// The wanted values for images of f32 on the CPU. What observes is called after each operation; then all images take it together.
+    pub(super) fn forward(&self, images: &Tensor, size: [usize; 4], observe: Option<&mut dyn FnMut(&str)>) -> Result<Vec<Tensor>> {
+        let (n, together) = (size[0], if observe.is_some() { size[0] } else { self.together(size) });
+        let team = self.take_team(size, together);
+        let outputs = if together >= n {
+            self.pass(&team, images, observe.unwrap_or(&mut |_| {}))
+        } else {
+            let part = |index: usize| {
+                let images = images.narrow(0, index * together, together.min(n - index * together))?;
+                on_this_thread(|| self.pass(&team, &images, &mut |_| {}))
+            };
+            let parts: Vec<Vec<Tensor>> = (0..n.div_ceil(together)).into_par_iter().map(part).collect::<Result<_>>()?;
+            let output = |index: usize| Tensor::cat(&parts.iter().map(|part| &part[index]).collect::<Vec<_>>(), 0);
+            (0..self.graph.outputs.len()).map(output).collect()
+        };
         let mut idle = self.lock();
-        idle.push((plan, scratch));
+        idle.push(team);
         if idle.len() > IDLE {
             idle.remove(0);
         }
         outputs
     }
 
-    /// A plan for images of this size that no other pass uses. Weights are packed under the lock, by this thread alone.
-    fn take_plan(&self, size: [usize; 4]) -> Result<(Plan, Scratch)> {
-        let mut idle = self.lock();
-        if let Some(index) = idle.iter().position(|(plan, _)| plan.size == size) {
-            return Ok(idle.remove(index));
+    /// How many images go through the network together. It follows from sizes alone, so that results do not depend on threads.
+    fn together(&self, [n, c, h, w]: [usize; 4]) -> usize {
+        if n < PARTS || self.graph.weights() > FEW_WEIGHTS {
+            return n;
         }
-        // The oldest plan makes room when there are enough, and hands its working memory on.
-        let oldest = (idle.len() >= IDLE).then(|| idle.remove(0));
-        let scratch = oldest.map_or_else(Scratch::new, |(_, scratch)| scratch);
-        Ok((on_this_thread(|| Planner::new(&self.graph, self.half, size).plan())?, scratch))
+        (IMAGES / (c * h * w).max(1)).clamp(1, n.div_ceil(PARTS))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Plan, Scratch)>> {
-        // A thread that panicked has taken its plan out, so those that are left are whole.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The wanted values for some of the images.
+    fn pass(&self, team: &Team, images: &Tensor, observe: &mut dyn FnMut(&str)) -> Result<Vec<Tensor>> {
+        let [_, c, h, w] = team.size;
+        let free = unlocked(&team.free).pop();
+        let (mut plan, mut scratch) = match free {
+            Some(free) => free,
+            None => {
+                // Weights are packed under the engine's lock, by this thread alone.
+                let _lock = self.lock();
+                (on_this_thread(|| Planner::new(&self.graph, self.half, [team.together, c, h, w]).plan())?, Scratch::new())
+            }
+        };
+        plan.take(images)?;
+        for (index, node) in self.graph.nodes.iter().enumerate() {
+            plan.step(index, node, &mut scratch).map_err(|error| in_layer(error, &node.name))?;
+            observe(&node.name);
+        }
+        let outputs = self.graph.outputs.iter().map(|&value| plan.tensor(value)).collect();
+        unlocked(&team.free).push((plan, scratch));
+        outputs
     }
+
+    /// A team for images of this size that no other pass uses.
+    fn take_team(&self, size: [usize; 4], together: usize) -> Team {
+        let mut idle = self.lock();
+        if let Some(index) = idle.iter().position(|team| (team.size, team.together) == (size, together)) {
+            return idle.remove(index);
+        }
+        if idle.len() >= IDLE {
+            idle.remove(0); // the oldest makes room
+        }
+        Team { size, together, free: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Team>> {
+        unlocked(&self.idle)
+    }
+}
+
+/// What a mutex holds: a thread that panicked has taken its plan out, so those that are left are whole.
+fn unlocked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn in_layer(error: Error, name: &str) -> Error {
@@ -138,20 +201,17 @@ fn in_layer(error: Error, name: &str) -> Error {
 }
 
 impl Plan {
-    fn n(&self) -> usize {
-        self.size[0]
-    }
-
     fn slice(&self, value: usize) -> &[f32] {
         let Value { layout, slot } = self.values[value];
-        &self.slots[slot][..layout.len(self.n())]
+        &self.slots[slot][..layout.len(self.n)]
     }
 
-    /// Copies the images to their place.
+    /// Copies the images to their place; there are at most as many as were planned for.
     fn take(&mut self, images: &Tensor) -> Result<()> {
-        let (n, Value { layout, slot }) = (self.n(), self.values[0]);
+        self.n = images.dim(0)?;
+        let (n, Value { layout, slot }) = (self.n, self.values[0]);
         let images = images.contiguous()?;
-        let plain = Layout::Maps(Maps::planar([self.size[1], self.size[2], self.size[3]]).map_err(Error::wrap)?);
+        let plain = Layout::Maps(Maps::planar(self.image).map_err(Error::wrap)?);
         on_slice(&images, |images| plain.copy(n, images, &layout, &mut self.slots[slot][..layout.len(n)]))
     }
 
@@ -159,14 +219,14 @@ impl Plan {
     fn step(&mut self, index: usize, node: &Node, scratch: &mut Scratch) -> Result<()> {
         let Value { layout, slot } = self.values[index + 1];
         let mut memory = std::mem::take(&mut self.slots[slot]);
-        let y = &mut memory[..layout.len(self.n())];
+        let y = &mut memory[..layout.len(self.n)];
         let done = self.compute(index, node, layout, y, scratch);
         self.slots[slot] = memory;
         done
     }
 
     fn compute(&self, index: usize, node: &Node, layout: Layout, y: &mut [f32], scratch: &mut Scratch) -> Result<()> {
-        let (n, x) = (self.n(), self.slice(node.inputs[0]));
+        let (n, x) = (self.n, self.slice(node.inputs[0]));
         let from = self.values[node.inputs[0]].layout;
         // What is copied to its place has its margin cleared on the way.
         if let (Planned::Conv(_) | Planned::Pool(_), Layout::Maps(maps)) = (&self.steps[index], layout) {
@@ -228,19 +288,19 @@ impl Plan {
 
     /// A tensor's values to the place of a value.
     fn put(&self, tensor: &Tensor, layout: Layout, y: &mut [f32]) -> Result<()> {
-        let (plain, shape) = layout.plain(self.n())?;
+        let (plain, shape) = layout.plain(self.n)?;
         if tensor.dims() != shape {
             candle_core::bail!("it gave the shape {:?}, expected {shape:?}", tensor.dims());
         }
-        on_slice(&tensor.contiguous()?, |values| plain.copy(self.n(), values, &layout, y))
+        on_slice(&tensor.contiguous()?, |values| plain.copy(self.n, values, &layout, y))
     }
 
     /// A value as a tensor.
     fn tensor(&self, value: usize) -> Result<Tensor> {
         let layout = self.values[value].layout;
-        let (plain, shape) = layout.plain(self.n())?;
-        let mut values = vec![0.0; plain.len(self.n())];
-        layout.copy(self.n(), self.slice(value), &plain, &mut values)?;
+        let (plain, shape) = layout.plain(self.n)?;
+        let mut values = vec![0.0; plain.len(self.n)];
+        layout.copy(self.n, self.slice(value), &plain, &mut values)?;
         Tensor::from_vec(values, shape, &Device::Cpu)
     }
 }
@@ -294,7 +354,8 @@ impl<'a> Planner<'a> {
             self.free.extend(done.iter().map(|&value| self.values[value].slot));
         }
         let slots = self.slots.iter().map(|&length| Buffer::zeros(length)).collect();
-        Ok(Plan { size: self.size, steps, values: self.values, slots })
+        let [n, c, h, w] = self.size;
+        Ok(Plan { n, image: [c, h, w], steps, values: self.values, slots })
     }
 
     /// Gives the next value a place: the smallest free slot that holds it, the largest one, or a new one.

@@ -117,6 +117,16 @@ impl Graph {
         Ok(Self { nodes: builder.nodes, outputs })
     }
 
+    /// The number of weights of all convolutions and fully connected layers.
+    pub(super) fn weights(&self) -> usize {
+        let of_node = |node: &Node| match &node.op {
+            Op::Conv(conv) => conv.shape.iter().product(),
+            Op::Linear(linear) => linear.shape.iter().product(),
+            _ => 0,
+        };
+        self.nodes.iter().map(of_node).sum()
+    }
+
     /// For each value, the last operation that takes it; the wanted ones are taken after all of them.
     pub(super) fn last_uses(&self) -> Vec<usize> {
         let mut last = vec![0; self.nodes.len() + 1];

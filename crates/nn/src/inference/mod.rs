@@ -12,7 +12,7 @@ use graph::Graph;
 /// A network for evaluation alone, made by [`Stack::for_inference`].
 ///
 /// On the CPU, in f32: batch norms are folded into the convolutions before them, shortcuts and ReLU are computed as convolutions
-/// finish, maps have their channels side by side, and each convolution's algorithm is chosen at the first pass, when its weights
+/// finish, maps have their channels side by side, each thread takes some images through all of a small network, and each convolution's algorithm is chosen at the first pass, when its weights
 /// are packed for it. Later passes over as many images of the same size allocate little but their result; another size
 /// only makes a new plan. On other devices and in other types the network's layers run as they are.
 ///
@@ -62,7 +62,7 @@ impl Inference {
     /// # Errors
     /// When the images do not have the network's channels, or a size that a layer cannot take; the layer is named.
     pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        self.forward_observed(images, |_| {})
+        last(self.run(images, None)?)
     }
 
     /// The outputs of the wanted layers for images (N, C, H, W), in the order in which they were named.
@@ -70,26 +70,29 @@ impl Inference {
     /// # Errors
     /// As for [`forward`](Self::forward).
     pub fn forward_taps(&self, images: &Tensor) -> Result<Vec<Tensor>> {
-        self.run(images, &mut |_| {})
+        self.run(images, None)
     }
 
-    /// As [`forward`](Self::forward), and calls `observe` with the name of each layer when it is done, e.g. to take its time. What is
-    /// fused into a layer before it is part of that.
+    /// As [`forward`](Self::forward), and calls `observe` with the name of each layer when all images have passed it, e.g. to take its
+    /// time. What is fused into a layer before it is part of that. Small networks run faster unobserved, some images at a time.
     ///
     /// # Errors
     /// As for [`forward`](Self::forward).
     pub fn forward_observed(&self, images: &Tensor, mut observe: impl FnMut(&str)) -> Result<Tensor> {
-        let outputs = self.run(images, &mut observe)?;
-        outputs.into_iter().next_back().ok_or_else(|| candle_core::Error::msg("a network without an output"))
+        last(self.run(images, Some(&mut observe))?)
     }
 
-    fn run(&self, images: &Tensor, observe: &mut dyn FnMut(&str)) -> Result<Vec<Tensor>> {
+    fn run(&self, images: &Tensor, observe: Option<&mut dyn FnMut(&str)>) -> Result<Vec<Tensor>> {
         let size = match *images.dims() {
             [n, c, h, w] if c == self.channels => [n, c, h, w],
             ref given => candle_core::bail!("the network takes images (N, {}, H, W), given {given:?}", self.channels),
         };
         match &self.form {
-            Form::Layers(stack, taps) if taps.is_empty() => Ok(vec![stack.forward_observed(images, |name, _| observe(name))?]),
+            Form::Layers(stack, taps) if taps.is_empty() => {
+                let mut nobody = |_: &str| {};
+                let observe = observe.unwrap_or(&mut nobody);
+                Ok(vec![stack.forward_observed(images, |name, _| observe(name))?])
+            }
             Form::Layers(stack, taps) => {
                 let names: Vec<&str> = taps.iter().map(String::as_str).collect();
                 stack.forward_taps(images, &names).map_err(candle_core::Error::wrap)
@@ -102,4 +105,8 @@ impl Inference {
             }
         }
     }
+}
+
+fn last(outputs: Vec<Tensor>) -> Result<Tensor> {
+    outputs.into_iter().next_back().ok_or_else(|| candle_core::Error::msg("a network without an output"))
 }

@@ -5,6 +5,7 @@
 
 mod activation;
 mod conv;
+mod conv_transpose;
 mod dropout;
 mod flatten;
 mod linear;
@@ -22,6 +23,7 @@ use candle_nn::VarBuilder;
 
 pub use activation::{Relu, ScaledTanh, Softmax, Tanh};
 pub use conv::{Conv2d, conv};
+pub use conv_transpose::{ConvTranspose2d, conv_transpose};
 pub use dropout::Dropout;
 pub use flatten::Flatten;
 pub use linear::{Linear, linear};

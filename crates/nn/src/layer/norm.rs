@@ -78,6 +78,12 @@ impl Layer for BatchNorm {
     }
 }
 
+/// [`ops::batch_norm`], or what has its arguments.
+type ByGiven = fn(&Tensor, &Tensor, &Tensor, &Tensor, &Tensor, f64) -> Result<Tensor>;
+
+/// [`ops::batch_norm_train`], or what has its arguments.
+type ByBatch = fn(&Tensor, &Tensor, &Tensor, f64) -> Result<(Tensor, Tensor, Tensor)>;
+
 struct Normalise {
     config: BatchNorm,
     weight: Tensor,
@@ -94,17 +100,16 @@ impl Normalise {
         let updated = ((running * (1.0 - momentum))? + (batch.detach() * momentum)?)?;
         Var::from_tensor(running)?.set(&updated.detach())
     }
-}
 
-impl Forward for Normalise {
-    fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor> {
+    /// With given statistics, or with those of the batch, which are then tracked.
+    fn run(&self, input: &Tensor, pass: &Pass, given: ByGiven, of_batch: ByBatch) -> Result<Tensor> {
         // What a store has frozen counts as frozen too: statistics that are not kept must not be used.
         let frozen = self.config.statistics == Statistics::Frozen || !self.running_mean.is_variable();
         if frozen || !pass.is_training() {
             let (mean, variance) = (self.running_mean.detach(), self.running_var.detach());
-            return ops::batch_norm(input, &self.weight, &self.bias, &mean, &variance, self.config.eps);
+            return given(input, &self.weight, &self.bias, &mean, &variance, self.config.eps);
         }
-        let (output, mean, variance) = ops::batch_norm_train(input, &self.weight, &self.bias, self.config.eps)?;
+        let (output, mean, variance) = of_batch(input, &self.weight, &self.bias, self.config.eps)?;
         self.track(&self.running_mean, &mean)?;
         self.track(&self.running_var, &variance)?;
         if let Some(batches) = self.batches.as_ref().filter(|batches| batches.is_variable()) {
@@ -112,6 +117,16 @@ impl Forward for Normalise {
             Var::from_tensor(batches)?.set(&(batches.detach() + one)?)?;
         }
         Ok(output)
+    }
+}
+
+impl Forward for Normalise {
+    fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor> {
+        self.run(input, pass, ops::batch_norm, ops::batch_norm_train)
+    }
+
+    fn forward_relu(&self, input: &Tensor, pass: &Pass) -> Result<Tensor> {
+        self.run(input, pass, ops::batch_norm_relu, ops::batch_norm_train_relu)
     }
 
     fn step(&self) -> Step<'_> {

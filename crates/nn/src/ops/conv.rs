@@ -62,7 +62,7 @@ fn convolve(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, config: &Conv2dConfig
         return Tensor::zeros(&output, x.dtype(), x.device());
     }
     match backend(x) {
-        Backend::Kernels => kernels::weighted_then(plan, n, x, w, bias, &output, then),
+        Backend::Kernels => kernels::weighted(plan, n, x, w, bias, &output, then),
         Backend::Portable => {
             let y = if candle_is_right(x, &shape) { by_candle(x, w, &shape)? } else { by_im2col(x, w, &shape)? };
             let y = bias.map_or(Ok(y.clone()), |bias| y.broadcast_add(&bias.reshape((1, (), 1, 1))?))?;

@@ -5,8 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor};
 use cirio_kernels::{
-    AvgPool2d, BatchNorm, Conv2d, Linear, Lrn, MaxPool2d, Resize2d, ScaleShift, Scratch, ShapeError, Tanh, log_softmax,
-    log_softmax_backward, relu, relu_backward, relu_in_place, sigmoid, sigmoid_backward, softmax, softmax_backward,
+    AvgPool2d, BatchNorm, Conv2d, ConvTranspose2d, Linear, Lrn, MaxPool2d, Region, Resize2d, RoiAlign, RoiPool, ScaleShift, Scratch,
+    ShapeError, Tanh, log_softmax, log_softmax_backward, relu, relu_backward, relu_in_place, sigmoid, sigmoid_backward, softmax,
+    softmax_backward,
 };
 
 use super::check::error;
@@ -49,18 +50,6 @@ pub(super) fn unary(plan: impl Unary, n: usize, x: &Tensor, output: impl Into<Sh
     x.contiguous()?.apply_op1(Op { plan, n, output: output.into(), then: Then::Nothing })
 }
 
-/// Applies a kernel to (N, …), weights and a bias; `output` is the shape of what it gives.
-pub(super) fn weighted(
-    plan: impl Weighted,
-    n: usize,
-    x: &Tensor,
-    w: &Tensor,
-    b: Option<&Tensor>,
-    output: impl Into<Shape>,
-) -> Result<Tensor> {
-    weighted_then(plan, n, x, w, b, output, Then::Nothing)
-}
-
 /// What is done with the result of a kernel while it is near.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
@@ -69,8 +58,8 @@ pub(super) enum Then {
     Relu,
 }
 
-/// As [`weighted`], with something done to its result.
-pub(super) fn weighted_then(
+/// Applies a kernel to (N, …), weights and a bias; `output` is the shape of what it gives, to which something may be done.
+pub(super) fn weighted(
     plan: impl Weighted,
     n: usize,
     x: &Tensor,
@@ -270,7 +259,7 @@ impl CustomOp3 for Normalise {
     ) -> Result<(CpuStorage, Shape)> {
         let (x, weight, bias) = (slice(x, x_layout)?, slice(weight, weight_layout)?, slice(bias, bias_layout)?);
         let (mut mean, mut variance) = (vec![0.0; weight.len()], vec![0.0; weight.len()]);
-        let y = filled(Self::NAME, x_layout.shape(), |y, _| self.plan.forward(self.n, x, weight, bias, y, [&mut mean, &mut variance]))?;
+        let y = filled(Self::NAME, x_layout.shape(), |y, _| self.plan.forward(self.n, x, [weight, bias], y, [&mut mean, &mut variance]))?;
         self.statistics.get_or_init(|| [mean, variance]);
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
@@ -285,11 +274,38 @@ impl CustomOp3 for Normalise {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let Some([mean, variance]) = self.statistics.get() else { return Err(error(Self::NAME, "backward before forward")) };
         let (mut dweight, mut dbias) = (vec![0.0; mean.len()], vec![0.0; mean.len()]);
-        let dx = gradient(Self::NAME, x, [x, dy, weight], |[x, dy, weight], dx, _| {
-            self.plan.backward(self.n, x, dy, weight, [mean, variance], [dx, &mut dweight, &mut dbias])
+        let dx = gradient(Self::NAME, x, [x, dy, weight, bias], |[x, dy, weight, bias], dx, _| {
+            self.plan.backward(self.n, x, dy, [weight, bias], [mean, variance], [dx, &mut dweight, &mut dbias])
         })?;
         let of_channels = |of: &Tensor, values| of.track_op().then(|| Tensor::from_vec(values, of.shape(), &Device::Cpu)).transpose();
         Ok((x.track_op().then_some(dx), of_channels(weight, dweight)?, of_channels(bias, dbias)?))
+    }
+}
+
+/// A plan with the regions that it is for.
+pub(super) struct OfRegions<P>(pub(super) P, pub(super) Vec<Region>);
+
+impl Unary for OfRegions<RoiAlign> {
+    const NAME: &'static str = "roi_align";
+
+    fn forward(&self, n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
+        self.0.forward(n, x, &self.1, y)
+    }
+
+    fn backward(&self, n: usize, [_, _, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+        self.0.backward(n, &self.1, dy, dx)
+    }
+}
+
+impl Unary for OfRegions<RoiPool> {
+    const NAME: &'static str = "roi_pool";
+
+    fn forward(&self, n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
+        self.0.forward(n, x, &self.1, y)
+    }
+
+    fn backward(&self, n: usize, [x, _, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+        self.0.backward(n, x, &self.1, dy, dx)
     }
 }
 
@@ -439,5 +455,6 @@ macro_rules! weighted {
 }
 
 weighted!(Conv2d, "conv2d");
+weighted!(ConvTranspose2d, "conv_transpose2d");
 weighted!(Linear, "linear");
 weighted!(ScaleShift, "batch_norm");

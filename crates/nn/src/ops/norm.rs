@@ -6,7 +6,8 @@ use cirio_kernels::{BatchNorm, ScaleShift};
 
 use super::backend::{Backend, backend};
 use super::check::{error, float, vector};
-use super::kernels;
+use super::kernels::Then;
+use super::{kernels, relu};
 
 /// y = (x - mean) / √(variance + eps) · weight + bias for each channel, with statistics that are given: those kept from
 /// training, or a frozen layer's.
@@ -17,6 +18,25 @@ use super::kernels;
 /// # Errors
 /// When shapes, types or devices do not fit one another.
 pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, running_mean: &Tensor, running_var: &Tensor, eps: f64) -> Result<Tensor> {
+    by_given(x, [weight, bias, running_mean, running_var], eps, Then::Nothing)
+}
+
+/// max(y, 0) of [`batch_norm`]'s y, in one operation; its derivative at 0 is 0.
+///
+/// # Errors
+/// As for [`batch_norm`].
+pub fn batch_norm_relu(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    running_mean: &Tensor,
+    running_var: &Tensor,
+    eps: f64,
+) -> Result<Tensor> {
+    by_given(x, [weight, bias, running_mean, running_var], eps, Then::Relu)
+}
+
+fn by_given(x: &Tensor, [weight, bias, running_mean, running_var]: [&Tensor; 4], eps: f64, then: Then) -> Result<Tensor> {
     const NAME: &str = "batch_norm";
     let channels = channels(NAME, x)?;
     for (name, tensor) in [("weight", weight), ("bias", bias), ("running mean", running_mean), ("running variance", running_var)] {
@@ -30,11 +50,12 @@ pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, running_mean: &Ten
     match backend(x) {
         Backend::Kernels => {
             let plan = ScaleShift::new(channels, pixels(x)).map_err(|reason| error(NAME, reason))?;
-            kernels::weighted(plan, x.dim(0)?, x, &scale, Some(&shift), x.shape())
+            kernels::weighted(plan, x.dim(0)?, x, &scale, Some(&shift), x.shape(), then)
         }
         Backend::Portable => {
             let of_channels = per_channel(x);
-            x.broadcast_mul(&scale.reshape(of_channels.as_slice())?)?.broadcast_add(&shift.reshape(of_channels.as_slice())?)
+            let y = x.broadcast_mul(&scale.reshape(of_channels.as_slice())?)?.broadcast_add(&shift.reshape(of_channels.as_slice())?)?;
+            if then == Then::Relu { relu(&y) } else { Ok(y) }
         }
     }
 }
@@ -50,6 +71,18 @@ pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, running_mean: &Ten
 /// # Errors
 /// When shapes, types or devices do not fit one another, or a channel has fewer than two values.
 pub fn batch_norm_train(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<(Tensor, Tensor, Tensor)> {
+    by_batch(x, weight, bias, eps, Then::Nothing)
+}
+
+/// As [`batch_norm_train`] with max(y, 0) of its y, in one operation; its derivative at 0 is 0.
+///
+/// # Errors
+/// As for [`batch_norm_train`].
+pub fn batch_norm_train_relu(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<(Tensor, Tensor, Tensor)> {
+    by_batch(x, weight, bias, eps, Then::Relu)
+}
+
+fn by_batch(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64, then: Then) -> Result<(Tensor, Tensor, Tensor)> {
     const NAME: &str = "batch_norm_train";
     let channels = channels(NAME, x)?;
     vector(NAME, x, "weight", weight, channels)?;
@@ -62,6 +95,7 @@ pub fn batch_norm_train(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) ->
     match backend(x) {
         Backend::Kernels => {
             let plan = BatchNorm::new(channels, pixels(x), eps as f32).map_err(|reason| error(NAME, reason))?;
+            let plan = if then == Then::Relu { plan.with_relu() } else { plan };
             let (y, [mean, variance]) = kernels::batch_norm(plan, x.dim(0)?, x, weight, bias)?;
             let unbiased = variance.into_iter().map(|variance| (f64::from(variance) * bessel) as f32).collect();
             let kept = |statistic: Vec<f32>| Tensor::from_vec(statistic, channels, &Device::Cpu);
@@ -69,6 +103,7 @@ pub fn batch_norm_train(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) ->
         }
         Backend::Portable => {
             let (y, mean, variance) = normalised(x, weight, bias, eps)?;
+            let y = if then == Then::Relu { relu(&y)? } else { y };
             let kept = |statistic: Tensor| statistic.detach().flatten_all()?.to_dtype(x.dtype());
             Ok((y, kept(mean)?, kept((variance * bessel)?)?))
         }

@@ -59,7 +59,10 @@ pub fn max_pool2d(x: &Tensor, config: &Pool2dConfig) -> Result<Tensor> {
     match backend(x) {
         Backend::Kernels => kernels::unary(plan, n, x, (n, c, rows, columns)),
         // The first of a window's rows to have its maximum, and the first place of it there: so columns come first.
-        Backend::Portable => max_along(&max_along(x, &shape, 1)?, &shape, 0),
+        Backend::Portable => {
+            let windows = |axis: usize| (0..shape.output()[axis]).map(|place| window(&shape, axis, place).0).collect::<Vec<_>>();
+            portable::max(&portable::max(x, 3, &windows(1))?, 2, &windows(0))
+        }
     }
 }
 
@@ -140,26 +143,6 @@ fn window(shape: &Pool2dShape, axis: usize, place: usize) -> (std::ops::Range<us
     let start = place * shape.stride[axis]; // counted from the padding's edge
     let end = (start + shape.kernel[axis]).min(input + 2 * padding);
     (start.saturating_sub(padding)..end.saturating_sub(padding).min(input), end - start)
-}
-
-/// The largest value of each window along one axis, its gradient to the first.
-///
-/// Taps in the padding look at the window's nearest pixel instead, which changes neither the maximum nor which is first.
-fn max_along(x: &Tensor, shape: &Pool2dShape, axis: usize) -> Result<Tensor> {
-    let outputs = shape.output()[axis];
-    let tap = |tap: usize| {
-        let places = (0..outputs).map(|place| {
-            let (inside, _) = window(shape, axis, place);
-            (place * shape.stride[axis] + tap).saturating_sub(shape.padding[axis]).clamp(inside.start, inside.end - 1)
-        });
-        portable::select(x, 2 + axis, places)
-    };
-    (1..shape.kernel[axis]).try_fold(tap(0)?, |max, next| {
-        let next = tap(next)?;
-        // Larger, or not a number: the two exclude each other.
-        let take = (next.gt(&max)? + next.ne(&next)?)?;
-        take.where_cond(&next, &max)
-    })
 }
 
 #[cfg(test)]

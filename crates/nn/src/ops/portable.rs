@@ -1,6 +1,8 @@
 //! The pieces that the portable way is put together from. Their gradients are candle's, and right: `index_select` adds
 //! up, `matmul` and `where_cond` are themselves.
 
+use std::ops::Range;
+
 use candle_core::{DType, Result, Tensor};
 
 /// The same places of an axis for every row, column or channel: `x.index_select`, from any layout.
@@ -8,6 +10,20 @@ pub(super) fn select(x: &Tensor, axis: usize, places: impl Iterator<Item = usize
     let places: Vec<u32> = places.map(|place| place as u32).collect();
     let count = places.len();
     x.contiguous()?.index_select(&Tensor::from_vec(places, count, x.device())?, axis)
+}
+
+/// The largest value of each window along an axis, its gradient to the first one; no window is empty.
+///
+/// Windows that are shorter than others look at their last place again, which changes neither the maximum nor which is first.
+pub(super) fn max(x: &Tensor, axis: usize, windows: &[Range<usize>]) -> Result<Tensor> {
+    let longest = windows.iter().map(Range::len).max().unwrap_or(0);
+    let tap = |tap: usize| select(x, axis, windows.iter().map(|window| (window.start + tap).min(window.end - 1)));
+    (1..longest).try_fold(tap(0)?, |max, next| {
+        let next = tap(next)?;
+        // Larger, or not a number: the two exclude each other.
+        let take = (next.gt(&max)? + next.ne(&next)?)?;
+        take.where_cond(&next, &max)
+    })
 }
 
 /// A linear map of one axis, as rows of weights: output i = Σ over j of weights[i][j] · input j.
@@ -30,7 +46,7 @@ impl Mixing {
     }
 
     /// The mean of a range of the inputs, the same weight for each.
-    pub(super) fn mean(range: std::ops::Range<usize>, divisor: usize) -> impl Iterator<Item = (usize, f64)> {
+    pub(super) fn mean(range: Range<usize>, divisor: usize) -> impl Iterator<Item = (usize, f64)> {
         range.map(move |input| (input, 1.0 / divisor as f64))
     }
 

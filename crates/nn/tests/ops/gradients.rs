@@ -87,6 +87,38 @@ fn conv2d_on_odd_sizes() -> Result<()> {
 }
 
 #[test]
+fn conv_transpose2d_on_odd_sizes() -> Result<()> {
+    let plain = ConvTranspose2dConfig::default;
+    let cases = [
+        ([2, 3, 3, 4], [3, 2, 2, 2], ConvTranspose2dConfig { stride: [2; 2], ..plain() }),
+        ([1, 2, 3, 2], [2, 2, 4, 4], ConvTranspose2dConfig { stride: [2; 2], padding: [1; 2], ..plain() }),
+        ([1, 4, 3, 2], [4, 2, 3, 2], ConvTranspose2dConfig { stride: [2, 3], output_padding: [1, 2], groups: 2, ..plain() }),
+        ([1, 2, 4, 3], [2, 3, 2, 3], ConvTranspose2dConfig { padding: [2, 1], dilation: [2, 1], ..plain() }),
+        ([1, 2, 4, 3], [2, 2, 1, 1], ConvTranspose2dConfig { padding: [1, 0], ..plain() }),
+    ];
+    for (x, w, config) in cases {
+        let what = format!("conv_transpose2d of {x:?} with {w:?}, {config:?}");
+        let inputs = [spread(3, &x)?, spread(4, &w)?, spread(5, &[w[1] * config.groups])?];
+        check(&what, &inputs, |inputs| conv_transpose2d(&inputs[0], &inputs[1], Some(&inputs[2]), &config))?;
+        check(&what, &inputs[..2], |inputs| conv_transpose2d(&inputs[0], &inputs[1], None, &config))?;
+    }
+    Ok(())
+}
+
+/// Boxes inside, across an edge, outside, and smaller than a pixel; of both images.
+#[test]
+fn regions_of_any_size() -> Result<()> {
+    let boxes =
+        [[1f32, 1.3, 2.1, 9.7, 8.4], [0., -4., -3., 15., 20.], [1., 3., 3., 3.5, 3.2], [0., 50., 50., 60., 60.], [1., 2., 0., 9., 4.]];
+    let boxes = Tensor::new(&boxes, &candle_core::Device::Cpu)?;
+    for (sampling_ratio, aligned) in [(2, true), (0, false)] {
+        let config = RoiAlignConfig { output: [2, 3], spatial_scale: 0.5, sampling_ratio, aligned };
+        check1(&format!("{config:?}"), &[2, 2, 5, 6], |x| roi_align(x, &boxes, &config))?;
+    }
+    check1("roi_pool", &[2, 2, 5, 6], |x| roi_pool(x, &boxes, &RoiPoolConfig { output: [2, 3], spatial_scale: 0.5 }))
+}
+
+#[test]
 fn pools_that_overlap_pad_and_round_up() -> Result<()> {
     for (shape, kernel, stride, padding) in [
         ([2, 2, 4, 6], [2, 2], [2, 2], [0, 0]),
@@ -132,9 +164,11 @@ fn batch_norm_of_maps_and_of_vectors() -> Result<()> {
     for shape in [vec![2, 3, 3, 2], vec![5, 3]] {
         let inputs = [spread(3, &shape)?, spread(4, &[3])?, spread(5, &[3])?];
         check("batch norm in training", &inputs, |t| Ok(batch_norm_train(&t[0], &t[1], &t[2], 1e-3)?.0))?;
+        check("batch norm and ReLU in training", &inputs, |t| Ok(batch_norm_train_relu(&t[0], &t[1], &t[2], 1e-3)?.0))?;
         let [x, weight, bias] = inputs;
         let given = [x, weight, bias, spread(6, &[3])?, (spread(7, &[3])?.abs()? + 0.5)?];
         check("batch norm", &given, |t| batch_norm(&t[0], &t[1], &t[2], &t[3], &t[4], 1e-3))?;
+        check("batch norm and ReLU", &given, |t| batch_norm_relu(&t[0], &t[1], &t[2], &t[3], &t[4], 1e-3))?;
     }
     Ok(())
 }

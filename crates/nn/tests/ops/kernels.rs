@@ -1,6 +1,6 @@
 //! The kernels in f32 against the portable way in f64: outputs and gradients, on random shapes and layouts.
 
-use candle_core::{DType, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use cirio_nn::ops::*;
 use proptest::prelude::*;
 
@@ -77,6 +77,33 @@ proptest! {
         } else if fits {
             compare(&[x, w], lies, |t| conv2d(&t[0], &t[1], None, &config))?;
         }
+    }
+
+    #[test]
+    fn conv_transposed(
+        n in 1usize..4, groups in 1usize..4, per_group in pair(1..=5), size in pair(1..=9), kernel in pair(1..=4),
+        stride in pair(1..=3), padding in pair(0..=2), output_padding in pair(0..=2), dilation in pair(1..=2), lies in lies(),
+    ) {
+        let config = ConvTranspose2dConfig { stride, padding, output_padding, dilation, groups };
+        let x = spread(1, &[n, groups * per_group[0], size[0], size[1]])?;
+        let w = spread(2, &[groups * per_group[0], per_group[1], kernel[0], kernel[1]])?;
+        if conv_transpose2d(&x, &w, None, &config).is_ok() {
+            let bias = spread(3, &[groups * per_group[1]])?;
+            compare(&[x, w, bias], lies, |t| conv_transpose2d(&t[0], &t[1], Some(&t[2]), &config))?;
+        }
+    }
+
+    #[test]
+    fn regions(
+        (n, c) in (1usize..3, 1usize..3), size in pair(1..=9), output in pair(1..=4), sampling_ratio in 0usize..3, aligned: bool,
+        corners in prop::collection::vec([-10f32..30.0, -10f32..30.0, -10f32..30.0, -10f32..30.0], 1..5), lies in lies(),
+    ) {
+        let rows: Vec<f32> = corners.iter().enumerate().flat_map(|(index, [a, b, c, d])| [(index % n) as f32, *a, *b, *c, *d]).collect();
+        let boxes = Tensor::from_vec(rows, (corners.len(), 5), &Device::Cpu)?;
+        let x = [spread(1, &[n, c, size[0], size[1]])?];
+        let config = RoiAlignConfig { output, spatial_scale: 0.5, sampling_ratio, aligned };
+        compare(&x, lies, |t| roi_align(&t[0], &boxes, &config))?;
+        compare(&x, lies, |t| roi_pool(&t[0], &boxes, &RoiPoolConfig { output, spatial_scale: 0.5 }))?;
     }
 
     #[test]
@@ -164,6 +191,23 @@ proptest! {
             compare(&[(spread(1, &shape)? * 3.0)?], lies, |t| op(&t[0]))?;
         }
     }
+}
+
+/// One operation gives the bits of two, gradients too.
+#[test]
+fn batch_norm_with_relu_is_both() -> Result<()> {
+    let run = |op: &dyn Fn(&[Tensor]) -> Result<Tensor>| -> Result<Vec<Vec<f64>>> {
+        let inputs = [spread(1, &[3, 4, 5, 6])?, spread(2, &[4])?, spread(3, &[4])?, spread(4, &[4])?, (spread(5, &[4])?.abs()? + 0.1)?];
+        let vars = inputs.iter().map(|x| Var::from_tensor(&x.to_dtype(DType::F32)?)).collect::<Result<Vec<_>>>()?;
+        let y = op(&vars.iter().map(|var| var.as_tensor().clone()).collect::<Vec<_>>())?;
+        let gradients = (&y * spread(9, y.dims())?.to_dtype(DType::F32)?)?.backward()?;
+        [Some(&y)].into_iter().chain(vars.iter().map(|var| gradients.get(var))).flatten().map(crate::values).collect()
+    };
+    let fused = run(&|t| Ok(batch_norm_train_relu(&t[0], &t[1], &t[2], 0.1)?.0))?;
+    assert_eq!(fused, run(&|t| relu(&batch_norm_train(&t[0], &t[1], &t[2], 0.1)?.0))?);
+    let fused = run(&|t| batch_norm_relu(&t[0], &t[1], &t[2], &t[3], &t[4], 0.1))?;
+    assert_eq!(fused, run(&|t| relu(&batch_norm(&t[0], &t[1], &t[2], &t[3], &t[4], 0.1)?))?);
+    Ok(())
 }
 
 /// Large enough for several threads.
