@@ -94,6 +94,9 @@ impl MaskBranch {
             .enumerate()
             .flat_map(|(image, found)| found.iter().map(move |detection| Region { image, bounds: detection.bounds }))
             .collect();
+        if regions.is_empty() {
+            return Ok(());
+        }
         let labels: Vec<u32> = found.iter().flatten().map(|detection| detection.label as u32).collect();
         let logits = self.forward(levels, batch, &regions, &labels, Mode::Evaluation)?;
         let side = 2 * self.align.side;

@@ -346,3 +346,57 @@ impl BoxBranch {
         join([self.head.parameters(&format!("{prefix}.box_head")), self.logits.parameters(&predictor), self.offsets.parameters(&predictor)])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn square(side: f32) -> Xyxy {
+        [3.0, 5.0, 3.0 + side, 5.0 + side]
+    }
+
+    /// Levels with the strides 4, 8, 16 and 32.
+    #[test]
+    fn a_region_of_224_pixels_is_on_the_level_of_stride_16() {
+        for (side, expected) in [(1.0, 0), (111.9, 0), (112.0, 1), (223.9, 1), (224.0, 2), (447.9, 2), (448.0, 3), (5000.0, 3)] {
+            assert_eq!(level(square(side), -2.0, 4), expected, "{side}");
+        }
+        for strange in [[0.0; 4], [f32::NAN; 4], [9.0, 9.0, 1.0, 1.0]] {
+            assert_eq!(level(strange, -2.0, 4), 0, "{strange:?}");
+        }
+        assert_eq!(level(square(448.0), -5.0, 1), 0, "one level takes all");
+    }
+
+    /// Two levels that hold their own number everywhere, and regions for each of them.
+    #[test]
+    fn features_come_in_the_order_of_the_regions() -> Result<()> {
+        let level = |value: f32, side: usize| Tensor::full(value, (2, 3, side, side), &Device::Cpu);
+        let levels = [level(1.0, 256)?, level(2.0, 128)?];
+        let batch = Batch {
+            images: Tensor::zeros((2, 3, 1024, 1024), DType::F32, &Device::Cpu)?,
+            sizes: vec![[1020, 900]; 2],
+            originals: vec![[10, 9]; 2],
+        };
+        assert_eq!(scales(&levels, &batch)?, [-2.0, -3.0]);
+        let regions = [(0, 200.0), (1, 20.0), (1, 300.0), (0, 30.0)].map(|(image, side)| Region { image, bounds: square(side) });
+        let align = RegionAlign { side: 2 };
+        let features = align.forward(&levels, &batch, &regions)?;
+        assert_eq!(features.dims(), [4, 3, 2, 2]);
+        let means: Vec<f32> = features.mean((1, 2, 3))?.to_vec1()?;
+        assert!(means.iter().zip([2.0, 1.0, 2.0, 1.0]).all(|(a, b)| (a - b).abs() < 1e-5), "{means:?}");
+        assert_eq!(align.forward(&levels, &batch, &[])?.dims(), [0, 3, 2, 2]);
+        assert!(align.forward(&[], &batch, &regions).is_err());
+        assert!(align.forward(&levels, &batch, &[Region { image: 2, bounds: square(9.0) }]).is_err());
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn a_region_twice_as_large_is_one_level_up(side in 10.0..400f32) {
+            let (here, there) = (level(square(side), -2.0, 4), level(square(2.0 * side), -2.0, 4));
+            prop_assert!(there == (here + 1).min(3) || (here == 0 && there == 0));
+        }
+    }
+}

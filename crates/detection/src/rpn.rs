@@ -274,3 +274,46 @@ fn flat(levels: &[Tensor], values: usize) -> Result<Tensor> {
     let levels = levels.iter().map(level).collect::<candle_core::Result<Vec<Tensor>>>()?;
     Ok(Tensor::cat(&levels, 1)?.flatten(0, 1)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    /// One place after the other, and at each one anchor after the other: what channels hold apart lies side by side.
+    #[test]
+    fn levels_are_put_in_the_order_of_anchors() -> Result<()> {
+        // 2 anchors of 2 values each at 1×3 places: hundreds are the anchor, tens the value, ones the place.
+        let numbers: Vec<f32> = (0..2).flat_map(|a| (0..2).flat_map(move |v| (0..3).map(move |p| (100 * a + 10 * v + p) as f32))).collect();
+        let maps = Tensor::from_vec(numbers, (1, 4, 1, 3), &Device::Cpu)?;
+        let expected = [[0.0, 10.0], [100.0, 110.0], [1.0, 11.0], [101.0, 111.0], [2.0, 12.0], [102.0, 112.0]];
+        assert_eq!(flat(&[maps.clone()], 2)?.to_vec2::<f32>()?, expected);
+        assert_eq!(flat(&[maps.clone(), maps], 2)?.dims(), [12, 2]);
+        Ok(())
+    }
+
+    #[test]
+    fn the_best_of_each_level_by_hand() {
+        let config = RpnConfig { overlap: 0.5, ..RpnConfig::default() };
+        // Two places with one anchor each; no offsets.
+        let anchors = [[0.0, 0.0, 8.0, 8.0], [8.0, 0.0, 20.0, 8.0]];
+        let mut candidates = Candidates::default();
+        candidates.add(0, &anchors, &[1.0, 2.0], &[0.0; 8], 2, 2);
+        // The same boxes on another level suppress nothing; the third is cut off.
+        candidates.add(1, &[anchors[0], anchors[1], anchors[1]], &[3.0, f32::NAN, -1.0], &[0.0; 12], 3, 2);
+        let clipped = [8.0, 0.0, 16.0, 8.0];
+        assert_eq!(candidates.best(&config, [8, 16], 10), [anchors[0], clipped, anchors[0], clipped]);
+    }
+
+    #[test]
+    fn what_is_outside_or_has_no_numbers_is_no_proposal() {
+        let config = RpnConfig::default();
+        let mut candidates = Candidates::default();
+        let anchors = [[30.0, 0.0, 40.0, 8.0], [0.0, 0.0, 8.0, 8.0], [0.0, 0.0, 8.0, 8.0]];
+        let mut offsets = [0.0; 12];
+        offsets[1] = f32::NAN; // dx of the second
+        candidates.add(0, &anchors, &[3.0, 2.0, f32::NEG_INFINITY], &offsets, 3, 3);
+        assert_eq!(candidates.best(&config, [8, 16], 10), [anchors[2]]);
+    }
+}
