@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use crate::boxes::{Xyxy, from_cxcywh, to_cxcywh};
+use crate::rle::Runs;
 use crate::{Error, Result, Rle};
 
 /// The largest image, in pixels, that a mask is enlarged for.
@@ -65,12 +66,15 @@ impl Mask {
         if threshold.is_nan() || threshold <= 0.0 {
             return Err(Error::Mask(format!("the threshold of a mask is {threshold}, expected more than 0")));
         }
-        let (patch, [rows, columns]) = (self.patch(), self.image);
-        let column = |column: usize| {
-            let (inside, patch) = (patch.columns.contains(&column), &patch);
-            (0..rows).map(move |row| inside && patch.rows.contains(&row) && patch.at(row, column) >= threshold)
-        };
-        Rle::from_columns(self.image, (0..columns).flat_map(column))
+        let (patch, [rows, columns], mut runs) = (self.patch(), self.image, Runs::default());
+        runs.add(false, patch.columns.start * rows);
+        for column in patch.columns.clone() {
+            runs.add(false, patch.rows.start);
+            patch.rows.clone().for_each(|row| runs.add(patch.at(row, column) >= threshold, 1));
+            runs.add(false, rows - patch.rows.end);
+        }
+        runs.add(false, (columns - patch.columns.end) * rows);
+        runs.of(self.image)
     }
 
     /// The part of the image that the box covers. The square gets a margin of zeros and the box grows by as much, so that masks fade out at

@@ -23,24 +23,6 @@ impl Rle {
         }
     }
 
-    /// The runs of a mask that is given pixel by pixel, column by column.
-    ///
-    /// # Errors
-    /// When it has another number of pixels than `[rows, columns]`.
-    pub fn from_columns(size: [usize; 2], pixels: impl IntoIterator<Item = bool>) -> Result<Self> {
-        let (mut counts, mut last) = (vec![0u32], false);
-        for pixel in pixels {
-            if pixel != last {
-                counts.push(0);
-                last = pixel;
-            }
-            if let Some(count) = counts.last_mut() {
-                *count = count.saturating_add(1);
-            }
-        }
-        Self::new(size, counts)
-    }
-
     /// The runs of a mask of `[rows, columns]`, row by row; what is not 0 belongs to it.
     ///
     /// # Errors
@@ -50,8 +32,11 @@ impl Rle {
         if rows.checked_mul(columns) != Some(mask.len()) {
             return Err(Error::Rle(format!("{} pixels are no mask of {rows}×{columns}", mask.len())));
         }
-        let pixel = |column: usize| (0..rows).map(move |row| mask[row * columns + column] != 0);
-        Self::from_columns(size, (0..columns).flat_map(pixel))
+        let mut runs = Runs::default();
+        for (column, row) in (0..columns).flat_map(|column| (0..rows).map(move |row| (column, row))) {
+            runs.add(mask[row * columns + column] != 0, 1);
+        }
+        runs.of(size)
     }
 
     /// The mask row by row, 1 where it is.
@@ -139,6 +124,36 @@ impl Rle {
             0 => Self::new(size, counts),
             _ => Err(unsound(text.len())),
         }
+    }
+}
+
+/// Runs that grow, column by column.
+pub(crate) struct Runs {
+    counts: Vec<u32>,
+}
+
+impl Default for Runs {
+    /// The first run is of zeros, and empty.
+    fn default() -> Self {
+        Self { counts: vec![0] }
+    }
+}
+
+impl Runs {
+    /// Adds pixels that all belong to the mask, or all do not.
+    pub(crate) fn add(&mut self, ours: bool, pixels: usize) {
+        let last_is_ours = self.counts.len() % 2 == 0;
+        if pixels > 0 && last_is_ours != ours {
+            self.counts.push(0);
+        }
+        if let Some(count) = self.counts.last_mut() {
+            *count = count.saturating_add(u32::try_from(pixels).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// The mask of `[rows, columns]`.
+    pub(crate) fn of(self, size: [usize; 2]) -> Result<Rle> {
+        Rle::new(size, self.counts)
     }
 }
 

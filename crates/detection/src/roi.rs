@@ -56,19 +56,20 @@ impl RegionAlign {
     /// # Errors
     /// When there is no level, or a region is in no image or not finite.
     pub fn forward(&self, levels: &[Tensor], batch: &Batch, regions: &[Region]) -> Result<Tensor> {
-        let scales = scales(levels, batch)?;
-        let (Some(first), Some(finest)) = (levels.first(), scales.first()) else {
+        let exponents = exponents(levels, batch)?;
+        let (Some(first), Some(finest)) = (levels.first(), exponents.first()) else {
             return Err(Error::Config("regions have no level to take features from".into()));
         };
-        let assigned: Vec<usize> = regions.iter().map(|region| level(region.bounds, *finest, scales.len())).collect();
+        let assigned: Vec<usize> = regions.iter().map(|region| level(region.bounds, *finest, exponents.len())).collect();
         let (mut features, mut order) = (Vec::new(), Vec::with_capacity(regions.len()));
-        for (index, (level, scale)) in levels.iter().zip(&scales).enumerate() {
+        for (index, (level, exponent)) in levels.iter().zip(&exponents).enumerate() {
             let members: Vec<usize> = (0..regions.len()).filter(|&region| assigned[region] == index).collect();
             if members.is_empty() {
                 continue;
             }
             let boxes = to_tensor(members.iter().map(|&member| (regions[member].image, regions[member].bounds)), level.device())?;
-            let config = RoiAlignConfig { output: [self.side; 2], spatial_scale: scale.exp2() as f32, sampling_ratio: 2, aligned: false };
+            let config =
+                RoiAlignConfig { output: [self.side; 2], spatial_scale: exponent.exp2() as f32, sampling_ratio: 2, aligned: false };
             features.push(ops::roi_align(level, &boxes.to_dtype(level.dtype())?, &config)?);
             order.extend(members);
         }
@@ -85,7 +86,7 @@ impl RegionAlign {
 }
 
 /// The power of two nearest to each level's size over that of the batch's tallest picture, as an exponent.
-fn scales(levels: &[Tensor], batch: &Batch) -> Result<Vec<f64>> {
+fn exponents(levels: &[Tensor], batch: &Batch) -> Result<Vec<f64>> {
     let tallest = batch.sizes.iter().map(|size| size[0]).max().unwrap_or(1).max(1);
     levels.iter().map(|level| Ok((level.dim(2)? as f64 / tallest as f64).log2().round())).collect()
 }
@@ -379,7 +380,7 @@ mod tests {
             sizes: vec![[1020, 900]; 2],
             originals: vec![[10, 9]; 2],
         };
-        assert_eq!(scales(&levels, &batch)?, [-2.0, -3.0]);
+        assert_eq!(exponents(&levels, &batch)?, [-2.0, -3.0]);
         let regions = [(0, 200.0), (1, 20.0), (1, 300.0), (0, 30.0)].map(|(image, side)| Region { image, bounds: square(side) });
         let align = RegionAlign { side: 2 };
         let features = align.forward(&levels, &batch, &regions)?;

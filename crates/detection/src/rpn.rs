@@ -138,7 +138,7 @@ impl Rpn {
     /// What the head says of the levels (N, C, H, W).
     ///
     /// # Errors
-    /// When there are as many levels as have anchors, or they have other channels.
+    /// When there are not as many levels as have anchors, or they have other channels.
     pub fn forward(&self, levels: &[Tensor], mode: Mode) -> Result<Objectness> {
         if levels.len() != self.config.anchors.len() {
             return Err(Error::Config(format!("{} levels are given, {} have anchors", levels.len(), self.config.anchors.len())));

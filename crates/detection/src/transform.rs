@@ -80,7 +80,7 @@ impl Transform {
             originals.push(original);
             resized.push(upsample_bilinear2d(&self.normalise(picture)?.unsqueeze(0)?, size, AlignCorners::No)?);
         }
-        let sizes: Vec<[usize; 2]> = originals_of(&resized);
+        let sizes: Vec<[usize; 2]> = resized.iter().map(|image| [image.dims()[2], image.dims()[3]]).collect();
         let [rows, columns] = [0, 1].map(|axis| sizes.iter().map(|size| size[axis]).max().unwrap_or(0).next_multiple_of(MULTIPLE));
         let filled = |(image, [h, w]): (Tensor, &[usize; 2])| image.pad_with_zeros(2, 0, rows - h)?.pad_with_zeros(3, 0, columns - w);
         let images = resized.into_iter().zip(&sizes).map(filled).collect::<candle_core::Result<Vec<Tensor>>>()?;
@@ -108,10 +108,6 @@ impl Transform {
             |values: &[f32; 3]| Tensor::from_slice(values, (3, 1, 1), &Device::Cpu)?.to_dtype(picture.dtype())?.to_device(picture.device());
         Ok(picture.broadcast_sub(&colours(&self.mean)?)?.broadcast_div(&colours(&self.std)?)?)
     }
-}
-
-fn originals_of(images: &[Tensor]) -> Vec<[usize; 2]> {
-    images.iter().map(|image| [image.dims()[2], image.dims()[3]]).collect()
 }
 
 /// H and W of a picture.

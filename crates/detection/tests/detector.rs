@@ -127,6 +127,26 @@ fn both_forms_find_the_same() -> Result<()> {
     Ok(())
 }
 
+/// Kernels, compositions of candle's operations, and those in double precision.
+#[test]
+fn all_ways_of_computing_agree() -> Result<()> {
+    let pictures = [picture(40, 60, 0.2)?];
+    let targets = [target(&[[4.0, 4.0, 20.0, 30.0], [30.0, 10.0, 58.0, 38.0]], [40, 60])?];
+    let losses = |detector: &Detector, pictures: &[Tensor]| -> Result<Vec<f64>> {
+        let losses = detector.losses(pictures, &targets, &mut rng())?;
+        losses.terms.iter().map(|(_, value)| Ok(value.to_dtype(DType::F64)?.to_scalar()?)).collect()
+    };
+    let single = losses(&detector(true)?, &pictures)?;
+    let portable = cirio_nn::ops::with_portable(|| losses(&detector(true)?, &pictures))?;
+    let wide = config(true).build(Store::new(3, DType::F64, &Device::Cpu).var_builder())?;
+    let double = losses(&wide, &[pictures[0].to_dtype(DType::F64)?])?;
+    for others in [portable, double] {
+        assert!(single.iter().zip(&others).all(|(a, b)| (a - b).abs() < 1e-4 * b.abs().max(1e-2)), "{single:?} {others:?}");
+    }
+    assert!(!wide.detect(&[pictures[0].to_dtype(DType::F64)?])?[0].is_empty());
+    Ok(())
+}
+
 #[test]
 fn files_of_weights() -> Result<()> {
     let folder = tempfile::tempdir().expect("a folder");
