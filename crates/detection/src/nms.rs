@@ -97,7 +97,7 @@ impl Sweep {
         let slack = 1e-4 * width + 1e-5 * (left.abs() + right.abs());
         let (least, most) = (left - self.widest.min(width * (1.0 - share) / share) - slack, right - width * share + slack);
         // A bound that is not a number bounds nothing.
-        (self.left.partition_point(|&other| other < least), self.left.partition_point(|&other| !(other > most)))
+        (self.left.partition_point(|&other| other < least), self.left.partition_point(|&other| other <= most || most.is_nan()))
     }
 }
 

@@ -142,7 +142,7 @@ impl Default for Runs {
 impl Runs {
     /// Adds pixels that all belong to the mask, or all do not.
     pub(crate) fn add(&mut self, ours: bool, pixels: usize) {
-        let last_is_ours = self.counts.len() % 2 == 0;
+        let last_is_ours = self.counts.len().is_multiple_of(2);
         if pixels > 0 && last_is_ours != ours {
             self.counts.push(0);
         }

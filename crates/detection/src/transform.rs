@@ -95,12 +95,11 @@ impl Transform {
         if targets.len() != batch.sizes.len() {
             return Err(Error::Config(format!("{} pictures have {} targets", batch.sizes.len(), targets.len())));
         }
-        let places = batch.originals.iter().zip(&batch.sizes).enumerate();
-        let resized = |(target, (index, (&from, &to))): (&Target, (usize, (&[usize; 2], &[usize; 2])))| {
-            target.check(index, classes, from)?;
-            target.resize(from, to)
+        let resized = |(index, target): (usize, &Target)| {
+            target.check(index, classes, batch.originals[index])?;
+            target.resize(batch.originals[index], batch.sizes[index])
         };
-        targets.iter().zip(places).map(resized).collect()
+        targets.iter().enumerate().map(resized).collect()
     }
 
     fn normalise(&self, picture: &Tensor) -> Result<Tensor> {

@@ -121,8 +121,10 @@ fn small(config: DetectorConfig) -> DetectorConfig {
 
 /// The true boxes, and with masks each box but its upper left third.
 fn targets(masks: bool) -> Result<Vec<Target>> {
-    let boxes: [(&[[usize; 4]], &[u32]); 2] = [(&[[10, 12, 60, 50], [40, 30, 90, 70]], &[1, 5]), (&[[5, 20, 50, 100]], &[3])];
-    let target = |((boxes, labels), (_, height, width)): ((&[[usize; 4]], &[u32]), (&str, usize, usize))| {
+    let boxes: [&[[usize; 4]]; 2] = [&[[10, 12, 60, 50], [40, 30, 90, 70]], &[[5, 20, 50, 100]]];
+    let labels = [vec![1, 5], vec![3]];
+    let mut targets = Vec::new();
+    for ((boxes, labels), (_, height, width)) in boxes.into_iter().zip(labels).zip(PICTURES) {
         let mut pixels = vec![0u8; boxes.len() * height * width];
         for (mask, &[left, upper, right, lower]) in pixels.chunks_exact_mut(height * width).zip(boxes) {
             for (row, column) in (upper..lower).flat_map(|row| (left..right).map(move |column| (row, column))) {
@@ -131,9 +133,9 @@ fn targets(masks: bool) -> Result<Vec<Target>> {
             }
         }
         let masks = masks.then(|| Tensor::from_vec(pixels, (boxes.len(), height, width), &Device::Cpu)).transpose()?;
-        Ok(Target { boxes: boxes.iter().map(|edges| edges.map(|edge| edge as f32)).collect(), labels: labels.to_vec(), masks })
-    };
-    boxes.into_iter().zip(PICTURES).map(target).collect()
+        targets.push(Target { boxes: boxes.iter().map(|edges| edges.map(|edge| edge as f32)).collect(), labels, masks });
+    }
+    Ok(targets)
 }
 
 impl Answer {
@@ -236,7 +238,7 @@ fn mask_rcnn_of_the_second_version() -> Result<()> {
     check("maskrcnn_resnet50_fpn_v2")
 }
 
-/// A line a tensor: `rpn.head.cls_logits.bias	float32	[3]`.
+/// A line a tensor, with tabs between name, type and shape: `rpn.head.cls_logits.bias float32 [3]`.
 fn names(model: &str) -> BTreeMap<String, String> {
     let path = Path::new(FOLDER).join(format!("keys/{model}.txt"));
     let text = std::fs::read_to_string(&path).expect("a list of names");
