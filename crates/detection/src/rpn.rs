@@ -288,7 +288,7 @@ mod tests {
         let numbers: Vec<f32> = (0..2).flat_map(|a| (0..2).flat_map(move |v| (0..3).map(move |p| (100 * a + 10 * v + p) as f32))).collect();
         let maps = Tensor::from_vec(numbers, (1, 4, 1, 3), &Device::Cpu)?;
         let expected = [[0.0, 10.0], [100.0, 110.0], [1.0, 11.0], [101.0, 111.0], [2.0, 12.0], [102.0, 112.0]];
-        assert_eq!(flat(&[maps.clone()], 2)?.to_vec2::<f32>()?, expected);
+        assert_eq!(flat(std::slice::from_ref(&maps), 2)?.to_vec2::<f32>()?, expected);
         assert_eq!(flat(&[maps.clone(), maps], 2)?.dims(), [12, 2]);
         Ok(())
     }
