@@ -11,8 +11,8 @@ use super::graph::{Conv, ConvWeights, Graph, Linear, LinearWeights, Node, Op, Pa
 use crate::ops::Pool2dConfig;
 use crate::stack::Pass;
 
-/// Teams that are kept while no pass uses them; more passes at a time make their own.
-const IDLE: usize = 2;
+/// Teams that are kept in any case, the one at work counted; more passes at a time make their own.
+const KEPT: usize = 2;
 
 /// Weights of a network, in floats, that leave room in a core's own cache.
 const FEW_WEIGHTS: usize = 1 << 18;
@@ -137,10 +137,8 @@ impl Engine {
             (0..self.graph.outputs.len()).map(output).collect()
         };
         let mut idle = self.lock();
+        make_room(&mut idle, &team);
         idle.push(team);
-        if idle.len() > IDLE {
-            idle.remove(0);
-        }
         outputs
     }
 
@@ -180,14 +178,26 @@ impl Engine {
         if let Some(index) = idle.iter().position(|team| (team.size, team.together) == (size, together)) {
             return idle.remove(index);
         }
-        if idle.len() >= IDLE {
-            idle.remove(0); // the oldest makes room
-        }
-        Team { size, together, free: Mutex::default() }
+        let team = Team { size, together, free: Mutex::default() };
+        make_room(&mut idle, &team);
+        team
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Team>> {
         unlocked(&self.idle)
+    }
+}
+
+/// Lets the oldest teams go. Those that stay are [`KEPT`], or as many as together take no more than twice the largest, so that a network
+/// which runs over all levels of a pyramid plans each of them once.
+fn make_room(idle: &mut Vec<Team>, coming: &Team) {
+    let values = |team: &Team| team.size.iter().product::<usize>();
+    let fits = |idle: &[Team]| {
+        let all = || idle.iter().chain([coming]).map(values);
+        idle.len() < KEPT || all().sum::<usize>() <= 2 * all().max().unwrap_or(0)
+    };
+    while !fits(idle) {
+        idle.remove(0);
     }
 }
 
@@ -504,4 +514,28 @@ fn pool(window: &Pool2dConfig, input: Maps, blocked: impl Fn([usize; 3]) -> Resu
     shape.check().map_err(Error::wrap)?;
     let [rows, columns] = shape.output();
     Ok((shape, [input, blocked([c, rows, columns])?]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sides of the images of the teams that stay when teams come in this order.
+    fn staying(sides: &[usize]) -> Vec<usize> {
+        let mut idle = Vec::new();
+        for &side in sides {
+            let team = Team { size: [1, 1, side, side], together: 1, free: Mutex::default() };
+            make_room(&mut idle, &team);
+            idle.push(team);
+        }
+        idle.iter().map(|team| team.size[2]).collect()
+    }
+
+    #[test]
+    fn a_pyramid_stays_and_of_like_sizes_the_last_two() {
+        assert_eq!(staying(&[64, 32, 16, 8, 4]), [64, 32, 16, 8, 4]);
+        assert_eq!(staying(&[64, 65, 66, 67]), [66, 67]);
+        assert_eq!(staying(&[32, 16, 64, 63]), [64, 63]);
+        assert_eq!(staying(&[7]), [7]);
+    }
 }
