@@ -32,9 +32,9 @@ pub(crate) struct State {
     dropout_drawn: u64,
     optimizer_steps: u64,
     ema_updates: u64,
-    /// Steps done when all that was frozen began to be trained.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub thawed: Option<u64>,
+    /// Steps done at each thaw of something that was frozen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thawed: Vec<u64>,
     config: TrainConfig,
 }
 
@@ -51,7 +51,7 @@ impl State {
             dropout_drawn: 0,
             optimizer_steps: 0,
             ema_updates: 0,
-            thawed: None,
+            thawed: Vec::new(),
             config: config.clone(),
         }
     }
@@ -74,8 +74,8 @@ impl State {
         if best.is_some_and(|(best, _)| best == 0 || best > epoch) {
             return Err(format!("the best result is not from epochs 1 to {epoch}"));
         }
-        let thaws = config.unfreeze.is_some_and(|epochs| epoch > epochs);
-        if self.thawed.is_some() != thaws || self.thawed.is_some_and(|thawed| thawed > step) {
+        // What is thawed when an epoch begins.
+        if self.thawed.len() != config.thawed(epoch.saturating_sub(1)) || self.thawed.iter().any(|&thawed| thawed > step) {
             return Err(format!("{epoch} epochs, thawed after {:?} of {step} steps", self.thawed));
         }
         match seconds.is_finite() && seconds >= 0.0 {
@@ -146,8 +146,10 @@ impl Parts<'_> {
         for (name, var) in &variables {
             var.set(&read(name, var.dtype())?.to_device(var.device())?)?;
         }
-        let since_thawed = state.thawed.map_or(0, |thawed| state.step - thawed);
-        self.optimizer.set_steps(state.step, |name| if config.freezes(name) { since_thawed } else { state.step });
+        self.optimizer.set_steps(state.step, |name| match config.thawed_as(name) {
+            Some(number) => state.thawed.get(number).map_or(0, |thawed| state.step - thawed),
+            None => state.step,
+        });
         if let Some(ema) = &mut self.ema {
             ema.set_updates(state.ema_updates);
         }

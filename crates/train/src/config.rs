@@ -38,7 +38,8 @@ pub struct TrainConfig {
     pub patience: Option<u64>,
     /// Weights whose names begin so are not trained.
     pub freeze: Vec<String>,
-    /// Epochs after which all that is frozen is trained too. None to keep it frozen.
+    /// Thaws one name of [`freeze`](Self::freeze) after every so many epochs, the last first (Howard & Ruder 2018, section 3.3). None to
+    /// keep all frozen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unfreeze: Option<u64>,
     /// How much each class counts in the loss that is trained with.
@@ -180,9 +181,21 @@ impl TrainConfig {
         }
     }
 
-    /// Whether the weight of this name is frozen at the beginning of a run.
-    pub fn freezes(&self, name: &str) -> bool {
-        self.freeze.iter().any(|prefix| name.starts_with(prefix.as_str()))
+    /// Whether the weight of this name is frozen in the epoch after `epochs` done.
+    pub fn freezes(&self, name: &str, epochs: u64) -> bool {
+        self.thawed_as(name).is_some_and(|number| number >= self.thawed(epochs))
+    }
+
+    /// How many names of what is frozen at first are thawed in the epoch after `epochs` done.
+    pub(crate) fn thawed(&self, epochs: u64) -> usize {
+        let thawed = self.unfreeze.and_then(|every| epochs.checked_div(every)).unwrap_or(0);
+        usize::try_from(thawed).unwrap_or(usize::MAX).min(self.freeze.len())
+    }
+
+    /// For a weight that is frozen at first the number of its thaw, from 0.
+    pub(crate) fn thawed_as(&self, name: &str) -> Option<usize> {
+        let first = self.freeze.iter().position(|prefix| name.starts_with(prefix.as_str()))?;
+        Some(self.freeze.len() - 1 - first)
     }
 
     /// The model's loss, smoothed as the configuration says.
@@ -258,6 +271,17 @@ mod tests {
         let weights = ClassWeights::Balanced.of(&[6, 3, 1]).expect("weights");
         assert!(weights.iter().zip([0.55555556, 1.11111111, 3.33333333]).all(|(a, b)| (a - b).abs() < 1e-8), "{weights:?}");
         assert_eq!(ClassWeights::Balanced.of(&[4, 0]), Some(vec![0.5, 0.0]));
+    }
+
+    #[test]
+    fn the_last_name_thaws_first() {
+        let config = TrainConfig { freeze: vec!["conv".into(), "fc".into()], unfreeze: Some(2), ..TrainConfig::default() };
+        let frozen = |epochs| ["conv1.weight", "fc1.weight", "head.weight"].map(|name| config.freezes(name, epochs));
+        assert_eq!([0, 1].map(frozen), [[true, true, false]; 2]);
+        assert_eq!([2, 3].map(frozen), [[true, false, false]; 2]);
+        assert_eq!([4, 5, u64::MAX].map(frozen), [[false; 3]; 3]);
+        let kept = TrainConfig { unfreeze: None, ..config };
+        assert!(kept.freezes("conv1.weight", u64::MAX) && !kept.freezes("head.weight", 0));
     }
 
     #[test]

@@ -73,13 +73,13 @@ impl<'a> Trainer<'a> {
     /// When the configuration makes no sense, nothing is left to be trained, or the checkpoint is not this run's.
     pub fn new(layers: &'a Layers, store: &'a Store, loss: Loss, config: RunConfig, folder: RunFolder) -> Result<Self> {
         config.train.check()?;
-        let mut groups = param_groups(&network(layers, store, &config.train, false)?.parameters(), &config.train.groups())?;
+        let mut groups = param_groups(&network(layers, store, &config.train, 0)?.parameters(), &config.train.groups())?;
         if groups.is_empty() {
             return Err(Error::Empty("every weight is frozen: there is nothing to train".into()));
         }
         if config.train.unfreeze.is_some() {
             // What is trained later only is there from the beginning, and has no gradient until then.
-            groups = param_groups(&network(layers, store, &config.train, true)?.parameters(), &config.train.groups())?;
+            groups = param_groups(&network(layers, store, &config.train, u64::MAX)?.parameters(), &config.train.groups())?;
         }
         let mut optimizer = Optimizer::new(config.train.optimizer, groups)?;
         let mut ema = (config.train.ema > 0.0).then(|| Ema::new(config.train.ema, store)).transpose()?;
@@ -88,7 +88,7 @@ impl<'a> Trainer<'a> {
             true => Parts { store, optimizer: &mut optimizer, ema: ema.as_mut() }.restore(&path, &config.train)?,
             false => State::new(&config.train),
         };
-        let network = network(layers, store, &config.train, state.thawed.is_some())?;
+        let network = network(layers, store, &config.train, state.epoch.saturating_sub(1))?;
         network.set_dropout_state(state.dropout());
         let log = Log::open(folder.path(), state.epoch)?;
         Ok(Self { layers, network, store, loss, training_loss: config.train.loss(loss), config, folder, optimizer, ema, state, log })
@@ -117,7 +117,7 @@ impl<'a> Trainer<'a> {
         let mut stopped_early = self.has_no_patience_left();
         while self.state.epoch < epochs && !stopped_early {
             progress.epoch_begins(self.state.epoch + 1, epochs, train.pictures());
-            if self.config.train.unfreeze == Some(self.state.epoch) {
+            if self.config.train.thawed(self.state.epoch) > self.state.thawed.len() {
                 self.thaw()?;
             }
             self.epoch(train, val, &length, progress)?;
@@ -143,12 +143,12 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// From now on trains what was frozen.
+    /// From now on trains what is thawed in this epoch.
     fn thaw(&mut self) -> Result<()> {
-        let network = network(self.layers, self.store, &self.config.train, true)?;
+        let network = network(self.layers, self.store, &self.config.train, self.state.epoch)?;
         network.set_dropout_state(self.network.dropout_state());
         self.network = network;
-        self.state.thawed = Some(self.state.step);
+        self.state.thawed.push(self.state.step);
         Ok(())
     }
 
@@ -347,10 +347,10 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// The network, with what the configuration freezes frozen or thawed; its tensors are the store's.
-fn network(layers: &Layers, store: &Store, config: &TrainConfig, thawed: bool) -> Result<Stack> {
+/// The network of the epoch after `epochs` done, with what the configuration freezes; its tensors are the store's.
+fn network(layers: &Layers, store: &Store, config: &TrainConfig, epochs: u64) -> Result<Stack> {
     let rule = config.clone();
-    store.freeze(move |name| !thawed && rule.freezes(name));
+    store.freeze(move |name| rule.freezes(name, epochs));
     Ok(layers.build(store.var_builder())?)
 }
 

@@ -117,7 +117,7 @@ struct Recipe {
     /// forward pass alone.
     #[arg(long, value_delimiter = ',')]
     freeze: Vec<String>,
-    /// Train what --freeze names too, after so many epochs.
+    /// Train what --freeze names too, one name after every so many epochs, the last name first.
     #[arg(long, value_name = "EPOCHS", requires = "freeze")]
     unfreeze: Option<u64>,
     /// How much the classes count in the loss.
@@ -299,7 +299,7 @@ fn train(
 fn build(model: &Model, config: &RunConfig, start: Option<&Path>, device: &Device) -> Result<(Layers, Store)> {
     let store = Store::new(config.train.seed, DType::F32, device);
     let recipe = config.train.clone();
-    store.freeze(move |name| recipe.freezes(name));
+    store.freeze(move |name| recipe.freezes(name, 0));
     let store = match start {
         Some(file) => store.with_weights(network::open(file, model)?),
         None => store,
@@ -522,7 +522,10 @@ fn describe(config: &RunConfig, run: &str, train: &Loader, val: Option<&Loader>)
         say(format_args!("head           learning rate {rate}"));
     }
     if !freeze.is_empty() {
-        let until = config.train.unfreeze.map_or_else(String::new, |epochs| format!(", until {epochs} epochs are done"));
+        let until = config.train.unfreeze.map_or_else(String::new, |epochs| match freeze.len() {
+            1 => format!(", until {epochs} epochs are done"),
+            _ => format!(", the last of them until {epochs} epochs are done, the one before as long again, and so on"),
+        });
         say(format_args!("frozen         {}{until}", freeze.join(", ")));
     }
     if config.train.class_weights == ClassWeights::Balanced {
