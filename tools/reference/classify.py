@@ -99,4 +99,5 @@ def main():
     print("[" + ",\n".join(json.dumps(answer) for answer in answers) + "]")
 
 
-main()
+if __name__ == "__main__":
+    main()

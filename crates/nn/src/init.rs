@@ -29,6 +29,8 @@ pub enum Init {
     KaimingUniform(Fan),
     /// Uniform in ±2.4/fan-in (LeCun et al. 1998, appendix A).
     LeCun,
+    /// Uniform in ± this bound.
+    Uniform(f64),
     /// Normal around 0 with this deviation.
     Normal(f64),
     /// The same value everywhere.
@@ -49,6 +51,7 @@ impl Init {
             Self::KaimingNormal(f) => normal((2.0 / fan(f)).sqrt()),
             Self::KaimingUniform(f) => uniform((6.0 / fan(f)).sqrt()),
             Self::LeCun => uniform(2.4 / fan(Fan::In)),
+            Self::Uniform(bound) => uniform(bound),
             Self::Normal(deviation) => normal(deviation),
             Self::Constant(value) => candle_nn::Init::Const(value),
         }

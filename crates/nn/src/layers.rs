@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 use candle_nn::VarBuilder;
 
 use crate::layer::Layer;
-use crate::reader::{self, Reader};
+use crate::reader;
 use crate::{Error, Result, Stack, Table, Volume, Weights};
 
 /// Named layers, one after the other.
@@ -178,9 +178,8 @@ impl Layers {
     /// # Errors
     /// When a weight is missing, unused or of another shape: all of them in one report.
     pub fn load(&self, weights: &Weights, device: &Device) -> Result<Stack> {
-        let reader = Reader::new(weights.clone());
-        let stack = self.build(reader.var_builder(DType::F32, device))?;
-        reader.report().complete()?;
+        let (stack, report) = weights.build(device, |weights| self.build(weights))?;
+        report.complete()?;
         Ok(stack)
     }
 }

@@ -3,11 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use candle_core::{DType, Device, Result, Shape, Tensor};
+use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 
 use crate::{LoadReport, Mismatch, Weights};
+
+impl Weights {
+    /// What `build` makes of the weights of this file, in f32, to be used as it is; and how they fit. For networks of several stacks.
+    ///
+    /// What was made must not be used unless the report says that nothing is missing.
+    pub fn build<T, E>(&self, device: &Device, build: impl FnOnce(VarBuilder<'static>) -> Result<T, E>) -> Result<(T, LoadReport), E> {
+        let reader = Reader::new(self.clone());
+        Ok((build(reader.var_builder(DType::F32, device))?, reader.report()))
+    }
+}
 
 /// Hands out the tensors of a file, and notes what a network asks for in vain.
 #[derive(Clone)]
@@ -50,7 +60,7 @@ impl Reader {
 }
 
 impl SimpleBackend for Reader {
-    fn get(&self, shape: Shape, name: &str, _rule: candle_nn::Init, dtype: DType, device: &Device) -> Result<Tensor> {
+    fn get(&self, shape: Shape, name: &str, _rule: candle_nn::Init, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
         let mut asked = self.lock();
         match self.file.shapes().get(name) {
             Some(given) if given == shape.dims() => {
@@ -69,7 +79,7 @@ impl SimpleBackend for Reader {
         zeros(shape, dtype, device)
     }
 
-    fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
+    fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
         self.file.tensor(name, device)?.to_dtype(dtype)
     }
 

@@ -158,7 +158,15 @@ impl Stack {
     /// # Errors
     /// When there is no such layer, or the images do not fit.
     pub fn forward_taps(&self, images: &Tensor, names: &[&str]) -> crate::Result<Vec<Tensor>> {
-        let pass = Pass::new(None, names);
+        self.forward_taps_t(images, names, false)
+    }
+
+    /// As [`Stack::forward_taps`]; in training if `train` holds.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn forward_taps_t(&self, images: &Tensor, names: &[&str], train: bool) -> crate::Result<Vec<Tensor>> {
+        let pass = Pass::new(train.then_some(&self.dropout), names);
         self.check(images)?;
         self.run(images, &pass)?;
         let unknown = |name: &str| Error::UnknownLayer { name: name.to_owned(), known: self.names.join(", ") };

@@ -1,0 +1,183 @@
+//! A detector in two stages: where there may be objects, then what they are (Ren, He, Girshick & Sun, "Faster R-CNN", 2015), and which pixels
+//! are theirs (He, Gkioxari, Dollár & Girshick, "Mask R-CNN", 2017).
+
+use candle_core::{Device, Tensor};
+use candle_nn::VarBuilder;
+use cirio_nn::{Parameter, Weights};
+use rand_chacha::ChaCha8Rng;
+
+use crate::part::join;
+use crate::{
+    Batch, Body, BoxBranch, Detection, Error, FpnConfig, Losses, MaskBranch, MaskConfig, Mode, Pyramid, Result, RoiConfig, Rpn, RpnConfig,
+    Target, Transform, boxes, names, regions,
+};
+
+/// What a detector is made of.
+#[derive(Clone, Debug)]
+pub struct DetectorConfig {
+    /// From pictures to a batch.
+    pub transform: Transform,
+    /// The network below the pyramid.
+    pub body: Body,
+    /// The pyramid.
+    pub pyramid: FpnConfig,
+    /// The region proposal network.
+    pub rpn: RpnConfig,
+    /// Classes and boxes.
+    pub roi: RoiConfig,
+    /// Masks; none for a detector of boxes alone.
+    pub mask: Option<MaskConfig>,
+}
+
+impl DetectorConfig {
+    /// The detector with the weights that a `VarBuilder` gives.
+    ///
+    /// # Errors
+    /// When sizes do not fit together, or a weight is missing or has another shape.
+    pub fn build(&self, weights: VarBuilder) -> Result<Detector> {
+        let (channels, heads) = (self.pyramid.channels, weights.pp("roi_heads"));
+        if self.rpn.anchors.len() != self.body.taps.len() + 1 {
+            let (levels, given) = (self.body.taps.len() + 1, self.rpn.anchors.len());
+            return Err(Error::Config(format!("{given} levels have anchors, the pyramid has {levels}")));
+        }
+        Ok(Detector {
+            transform: self.transform.clone(),
+            pyramid: Pyramid::new(&self.body, &self.pyramid, weights.pp("backbone"))?,
+            rpn: Rpn::new(channels, &self.rpn, weights.pp("rpn"))?,
+            boxes: BoxBranch::new(channels, &self.roi, heads.clone())?,
+            mask: self.mask.as_ref().map(|config| MaskBranch::new(channels, config, heads)).transpose()?,
+        })
+    }
+
+    /// The detector with all weights of a file, in f32, in torchvision's spelling of today or that of before 2022. What a detector of boxes has
+    /// no use for, the weights of masks, is left.
+    ///
+    /// # Errors
+    /// When a weight is missing, unused or of another shape: all of them in one report.
+    pub fn load(&self, weights: &Weights, device: &Device) -> Result<Detector> {
+        let old = weights.shapes().contains_key("rpn.head.conv.weight");
+        let (detector, mut report) = weights.build(device, |weights| match old {
+            true => self.build(weights.rename_f(names::old)),
+            false => self.build(weights),
+        })?;
+        let needless = |name: &String| name.ends_with("num_batches_tracked") || (self.mask.is_none() && name.contains(".mask_"));
+        report.unused.retain(|name| !needless(name));
+        report.complete()?;
+        Ok(detector)
+    }
+}
+
+/// A detector with its weights. Those are named as torchvision's: `backbone.…`, `rpn.…`, `roi_heads.…`.
+///
+/// Its stages can be called one by one: [`batch`](Self::batch), [`Pyramid::forward`], [`Rpn::forward`] and [`proposals`](Rpn::proposals),
+/// [`BoxBranch::features`], [`predict`](BoxBranch::predict) and [`detections`](BoxBranch::detections), [`MaskBranch::add`].
+pub struct Detector {
+    transform: Transform,
+    pyramid: Pyramid,
+    rpn: Rpn,
+    boxes: BoxBranch,
+    mask: Option<MaskBranch>,
+}
+
+impl Detector {
+    /// The objects in each picture, from the most probable on, in pixels of the pictures; there may be none.
+    ///
+    /// # Shapes
+    /// pictures (3, H, W) of any sizes, red, green and blue with values in 0 … 1, not normalised. Each answer depends a little on the other
+    /// pictures of the batch, which are filled up to one size.
+    ///
+    /// # Errors
+    /// When there is no picture, or one has another shape.
+    pub fn detect(&self, pictures: &[Tensor]) -> Result<Vec<Vec<Detection>>> {
+        let batch = self.batch(pictures)?;
+        let levels = self.pyramid.forward(&batch.images, Mode::Evaluation)?;
+        let found = self.rpn.proposals(&self.rpn.forward(&levels, Mode::Evaluation)?, &batch, Mode::Evaluation)?;
+        let (levels, regions) = (&levels[..levels.len() - 1], regions(&found));
+        let predictions = self.boxes.predict(&self.boxes.features(levels, &batch, &regions)?, Mode::Evaluation)?;
+        let mut found = self.boxes.detections(&predictions, &regions, &batch)?;
+        match &self.mask {
+            Some(mask) => mask.add(levels, &batch, &mut found)?,
+            None => {
+                for (found, (&size, &original)) in found.iter_mut().zip(batch.sizes.iter().zip(&batch.originals)) {
+                    found.iter_mut().for_each(|detection| detection.bounds = boxes::resize(detection.bounds, size, original));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The losses of a step of training: `loss_classifier`, `loss_box_reg`, `loss_objectness`, `loss_rpn_box_reg` and, with masks, `loss_mask`.
+    /// The generator chooses sizes of pictures, anchors and proposals.
+    ///
+    /// Norms take the batch's statistics unless they are frozen. Batches of a few pictures are too small for that: freeze them.
+    ///
+    /// # Shapes
+    /// pictures as for [`detect`](Self::detect), and a target for each.
+    ///
+    /// # Errors
+    /// When a picture or a target is wrong: it is named; when the detector is in its form for evaluation.
+    pub fn losses(&self, pictures: &[Tensor], targets: &[Target], rng: &mut ChaCha8Rng) -> Result<Losses> {
+        let batch = self.transform.batch(pictures, Some(rng))?;
+        let targets = self.transform.targets(targets, &batch, self.boxes.classes())?;
+        let levels = self.pyramid.forward(&batch.images, Mode::Training)?;
+        let said = self.rpn.forward(&levels, Mode::Training)?;
+        let proposals = self.rpn.losses(&said, &batch, &targets, rng)?;
+        let sampled = self.boxes.sample(&self.rpn.proposals(&said, &batch, Mode::Training)?, &targets, rng);
+        let levels = &levels[..levels.len() - 1];
+        let predictions = self.boxes.predict(&self.boxes.features(levels, &batch, &sampled.regions)?, Mode::Training)?;
+        let mut losses = self.boxes.losses(&predictions, &sampled, &targets)?;
+        losses.terms.extend(proposals.terms);
+        if let Some(mask) = &self.mask {
+            losses.terms.push(("loss_mask", mask.loss(levels, &batch, &sampled, &targets)?));
+        }
+        Ok(losses)
+    }
+
+    /// Pictures as one batch, for evaluation.
+    ///
+    /// # Errors
+    /// As [`detect`](Self::detect).
+    pub fn batch(&self, pictures: &[Tensor]) -> Result<Batch> {
+        self.transform.batch(pictures, None)
+    }
+
+    /// The body with its pyramid.
+    pub fn pyramid(&self) -> &Pyramid {
+        &self.pyramid
+    }
+
+    /// The region proposal network.
+    pub fn rpn(&self) -> &Rpn {
+        &self.rpn
+    }
+
+    /// The head of classes and boxes.
+    pub fn boxes(&self) -> &BoxBranch {
+        &self.boxes
+    }
+
+    /// The head of masks, if there is one.
+    pub fn mask(&self) -> Option<&MaskBranch> {
+        self.mask.as_ref()
+    }
+
+    /// The form for evaluation alone, which is faster: batch norms folded, ReLU fused, weights packed.
+    ///
+    /// # Errors
+    /// When a norm's tensors cannot be read.
+    pub fn for_inference(self) -> Result<Self> {
+        Ok(Self {
+            pyramid: self.pyramid.for_inference()?,
+            rpn: self.rpn.for_inference()?,
+            boxes: self.boxes.for_inference()?,
+            mask: self.mask.map(MaskBranch::for_inference).transpose()?,
+            ..self
+        })
+    }
+
+    /// All tensors with their full names; none in the form for evaluation, which has them packed.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let mask = self.mask.as_ref().map(|mask| mask.parameters("roi_heads"));
+        join([self.pyramid.parameters("backbone"), self.rpn.parameters("rpn"), self.boxes.parameters("roi_heads")].into_iter().chain(mask))
+    }
+}

@@ -1,0 +1,157 @@
+//! The mask of each object (He, Gkioxari, Dollár & Girshick, "Mask R-CNN", 2017, section 3).
+
+use candle_core::{DType, Tensor};
+use candle_nn::VarBuilder;
+use cirio_nn::init::{Fan, Init};
+use cirio_nn::layer::{BatchNorm, Conv2d, ConvTranspose2d, Relu, conv, conv_transpose};
+use cirio_nn::ops::{self, RoiAlignConfig};
+use cirio_nn::{Layers, Parameter};
+
+use crate::loss::binary_cross_entropy;
+use crate::part::join;
+use crate::roi::{convolution, to_tensor};
+use crate::{Batch, Detection, Error, Mask, Mode, Part, Region, RegionAlign, Result, Sampled, Target, boxes};
+
+/// Convolutions before a mask is enlarged.
+const CONVOLUTIONS: usize = 4;
+
+/// The sizes of a mask branch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MaskConfig {
+    /// K, the number of classes with the background, which has a mask that is never used.
+    pub classes: usize,
+    /// The norm behind each convolution, which then has no bias.
+    pub norm: Option<BatchNorm>,
+}
+
+/// Four 3×3 convolutions on 14×14 features of a region, a transposed one to 28×28, and the logits of a mask for each class.
+///
+/// Weights: `mask_head.I.…`, `mask_predictor.conv5_mask`, `mask_predictor.mask_fcn_logits`.
+pub struct MaskBranch {
+    head: Part,
+    predictor: Part,
+    align: RegionAlign,
+    classes: usize,
+}
+
+impl MaskBranch {
+    /// On a pyramid whose levels have `channels`.
+    ///
+    /// # Errors
+    /// When a weight is missing or has another shape.
+    pub fn new(channels: usize, config: &MaskConfig, weights: VarBuilder) -> Result<Self> {
+        let align = RegionAlign { side: 14 };
+        let features = Layers::new([channels, align.side, align.side]);
+        let head = (0..CONVOLUTIONS).fold(features.clone(), |layers, index| convolution(layers, index, channels, config.norm.as_ref()));
+        let init = Init::KaimingNormal(Fan::Out);
+        let predictor = features
+            .then("conv5_mask", ConvTranspose2d { init, ..conv_transpose(channels, 2, 2) })
+            .then("relu", Relu)
+            .then("mask_fcn_logits", Conv2d { init, ..conv(config.classes, 1) });
+        Ok(Self {
+            head: Part::new(&head, weights.pp("mask_head"))?,
+            predictor: Part::new(&predictor, weights.pp("mask_predictor"))?,
+            align,
+            classes: config.classes,
+        })
+    }
+
+    /// The logits of the mask of each region's own class.
+    ///
+    /// # Shapes
+    /// levels (N, C, H, W), without the additional one, and R labels; the result (R, 28, 28).
+    ///
+    /// # Errors
+    /// As [`RegionAlign::forward`]; when a label is no class.
+    pub fn forward(&self, levels: &[Tensor], batch: &Batch, regions: &[Region], labels: &[u32], mode: Mode) -> Result<Tensor> {
+        if labels.len() != regions.len() || labels.iter().any(|&label| label as usize >= self.classes) {
+            return Err(Error::Config(format!(
+                "{} regions have the labels {labels:?}, expected one of {} for each",
+                regions.len(),
+                self.classes
+            )));
+        }
+        let features = self.align.forward(levels, batch, regions)?;
+        if regions.is_empty() {
+            let side = 2 * self.align.side;
+            return Ok(Tensor::zeros((0, side, side), features.dtype(), features.device())?);
+        }
+        let logits = self.predictor.forward(&self.head.forward(&features, mode)?, mode)?.contiguous()?;
+        let (_, _, rows, columns) = logits.dims4()?;
+        let of_class = |(region, label): (usize, &u32)| (region * self.classes) as u32 + label;
+        let places = Tensor::new(labels.iter().enumerate().map(of_class).collect::<Vec<u32>>(), logits.device())?;
+        Ok(logits.reshape((regions.len() * self.classes, rows, columns))?.index_select(&places, 0)?)
+    }
+
+    /// Adds masks to the objects that were found in each image, which are in pixels of the resized pictures, and brings both to the
+    /// pictures as they were given.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn add(&self, levels: &[Tensor], batch: &Batch, found: &mut [Vec<Detection>]) -> Result<()> {
+        let regions: Vec<Region> = found
+            .iter()
+            .enumerate()
+            .flat_map(|(image, found)| found.iter().map(move |detection| Region { image, bounds: detection.bounds }))
+            .collect();
+        if regions.is_empty() {
+            return Ok(());
+        }
+        let labels: Vec<u32> = found.iter().flatten().map(|detection| detection.label as u32).collect();
+        let logits = self.forward(levels, batch, &regions, &labels, Mode::Evaluation)?;
+        let side = 2 * self.align.side;
+        let probabilities: Vec<f32> = ops::sigmoid(&logits)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        for ((detection, region), mask) in found.iter_mut().flatten().zip(&regions).zip(probabilities.chunks_exact(side * side)) {
+            let (size, original) = (batch.sizes[region.image], batch.originals[region.image]);
+            detection.bounds = boxes::resize(detection.bounds, size, original);
+            detection.mask = Some(Mask::new(mask.to_vec(), side, detection.bounds, original)?);
+        }
+        Ok(())
+    }
+
+    /// `loss_mask`, a scalar, for the sampled regions that stand for a true box; 0 where none does. The targets are those of the resized
+    /// pictures, with masks.
+    ///
+    /// # Errors
+    /// When a target has no masks.
+    pub fn loss(&self, levels: &[Tensor], batch: &Batch, sampled: &Sampled, targets: &[Target]) -> Result<Tensor> {
+        let positive: Vec<(Region, u32, usize)> = (0..sampled.regions.len())
+            .filter_map(|index| sampled.truths[index].map(|truth| (sampled.regions[index], sampled.labels[index], truth)))
+            .collect();
+        let regions: Vec<Region> = positive.iter().map(|(region, ..)| *region).collect();
+        let labels: Vec<u32> = positive.iter().map(|(_, label, _)| *label).collect();
+        let logits = self.forward(levels, batch, &regions, &labels, Mode::Training)?;
+        let mut wanted = Vec::new();
+        for (index, target) in targets.iter().enumerate() {
+            let members = positive.iter().filter(|(region, ..)| region.image == index);
+            let boxes: Vec<_> = members.map(|(region, _, truth)| (*truth, region.bounds)).collect();
+            if boxes.is_empty() {
+                continue;
+            }
+            let Some(masks) = &target.masks else {
+                return Err(Error::Target { index, reason: "it has no masks to learn from".into() });
+            };
+            let config = RoiAlignConfig { output: [2 * self.align.side; 2], spatial_scale: 1.0, sampling_ratio: 0, aligned: false };
+            let (maps, boxes) = (masks.unsqueeze(1)?.to_dtype(logits.dtype())?, to_tensor(boxes.into_iter(), logits.device())?);
+            wanted.push(ops::roi_align(&maps, &boxes.to_dtype(logits.dtype())?, &config)?.squeeze(1)?);
+        }
+        if wanted.is_empty() {
+            return Ok(logits.sum_all()?); // of nothing: 0
+        }
+        let count = logits.elem_count() as f64;
+        Ok((binary_cross_entropy(&logits.flatten_all()?, &Tensor::cat(&wanted, 0)?.flatten_all()?)? / count)?)
+    }
+
+    /// The form for evaluation alone.
+    ///
+    /// # Errors
+    /// When a norm's tensors cannot be read.
+    pub fn for_inference(self) -> Result<Self> {
+        Ok(Self { head: self.head.for_inference()?, predictor: self.predictor.for_inference()?, ..self })
+    }
+
+    /// All tensors, `prefix` and a dot before their names.
+    pub fn parameters(&self, prefix: &str) -> Vec<Parameter> {
+        join([self.head.parameters(&format!("{prefix}.mask_head")), self.predictor.parameters(&format!("{prefix}.mask_predictor"))])
+    }
+}

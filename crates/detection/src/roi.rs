@@ -1,0 +1,402 @@
+//! What is in a region: its features from the right level of a pyramid, its class and its exact box (Girshick, "Fast R-CNN", 2015).
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use cirio_nn::init::{Fan, Init};
+use cirio_nn::layer::{BatchNorm, Conv2d, Flatten, Relu, conv, linear};
+use cirio_nn::loss::{Loss, Targets};
+use cirio_nn::ops::{self, RoiAlignConfig};
+use cirio_nn::{Layers, Parameter};
+use rand_chacha::ChaCha8Rng;
+
+use crate::boxes::{self, Xyxy};
+use crate::loss::smooth_l1;
+use crate::part::join;
+use crate::{Batch, BoxCoder, Detection, Error, Losses, Match, Matcher, Mode, Part, Result, Sampler, Target, batched_nms};
+
+/// Where smooth L1 goes over from a parabola to a line.
+const BETA: f64 = 1.0 / 9.0;
+
+/// The shortest side of a detection, in pixels.
+const SHORTEST: f32 = 1e-2;
+
+/// A region of an image of the batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Region {
+    /// Which image, from 0.
+    pub image: usize,
+    /// In pixels of the resized picture.
+    pub bounds: Xyxy,
+}
+
+/// The boxes of each image as one list.
+pub fn regions(images: &[Vec<Xyxy>]) -> Vec<Region> {
+    images.iter().enumerate().flat_map(|(image, found)| found.iter().map(move |&bounds| Region { image, bounds })).collect()
+}
+
+/// The regions as a tensor (R, 5), as [`ops::roi_align`] takes them.
+pub(crate) fn to_tensor(regions: impl ExactSizeIterator<Item = (usize, Xyxy)>, device: &Device) -> Result<Tensor> {
+    let count = regions.len();
+    let rows: Vec<f32> = regions.flat_map(|(image, [a, b, c, d])| [image as f32, a, b, c, d]).collect();
+    Ok(Tensor::from_vec(rows, (count, 5), device)?)
+}
+
+/// RoIAlign over the levels of a pyramid: large regions from coarse levels (Lin et al., "Feature pyramid networks", 2017, equation 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegionAlign {
+    /// Rows and columns of the features of a region.
+    pub side: usize,
+}
+
+impl RegionAlign {
+    /// The features of regions, (R, C, side, side), from levels (N, C, H, W) of the batch's images.
+    ///
+    /// As in torchvision: two samples a bin and axis, and pixels' centres at their corners.
+    ///
+    /// # Errors
+    /// When there is no level, or a region is in no image or not finite.
+    pub fn forward(&self, levels: &[Tensor], batch: &Batch, regions: &[Region]) -> Result<Tensor> {
+        let scales = scales(levels, batch)?;
+        let (Some(first), Some(finest)) = (levels.first(), scales.first()) else {
+            return Err(Error::Config("regions have no level to take features from".into()));
+        };
+        let assigned: Vec<usize> = regions.iter().map(|region| level(region.bounds, *finest, scales.len())).collect();
+        let (mut features, mut order) = (Vec::new(), Vec::with_capacity(regions.len()));
+        for (index, (level, scale)) in levels.iter().zip(&scales).enumerate() {
+            let members: Vec<usize> = (0..regions.len()).filter(|&region| assigned[region] == index).collect();
+            if members.is_empty() {
+                continue;
+            }
+            let boxes = to_tensor(members.iter().map(|&member| (regions[member].image, regions[member].bounds)), level.device())?;
+            let config = RoiAlignConfig { output: [self.side; 2], spatial_scale: scale.exp2() as f32, sampling_ratio: 2, aligned: false };
+            features.push(ops::roi_align(level, &boxes.to_dtype(level.dtype())?, &config)?);
+            order.extend(members);
+        }
+        match features.len() {
+            0 => Ok(Tensor::zeros((0, first.dim(1)?, self.side, self.side), first.dtype(), first.device())?),
+            1 => Ok(features.swap_remove(0)),
+            _ => {
+                let mut places = vec![0u32; order.len()];
+                order.iter().enumerate().for_each(|(place, &region)| places[region] = place as u32);
+                Ok(Tensor::cat(&features, 0)?.index_select(&Tensor::new(places, first.device())?, 0)?)
+            }
+        }
+    }
+}
+
+/// The power of two nearest to each level's size over that of the batch's tallest picture, as an exponent.
+fn scales(levels: &[Tensor], batch: &Batch) -> Result<Vec<f64>> {
+    let tallest = batch.sizes.iter().map(|size| size[0]).max().unwrap_or(1).max(1);
+    levels.iter().map(|level| Ok((level.dim(2)? as f64 / tallest as f64).log2().round())).collect()
+}
+
+/// Which of `count` levels a region's features come from: a region of 224×224 pixels, the size of ImageNet's pictures, from that with the
+/// stride 16; the next one for each doubling. `finest` is the exponent of the first level's scale.
+fn level(bounds: Xyxy, finest: f64, count: usize) -> usize {
+    let exact = 4.0 + (boxes::area(bounds).sqrt() / 224.0).log2() + 1e-6;
+    // Levels are numbered by their strides, 2^level.
+    let first = -finest as f32;
+    (exact.floor().clamp(first, first + count.saturating_sub(1) as f32) - first) as usize
+}
+
+/// What comes between a region's features and the predictions.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BoxHead {
+    /// Two fully connected layers of 1024 features: `fc6` and `fc7`.
+    Linear,
+    /// Four 3×3 convolutions with norms, then one fully connected layer of 1024 features: `0.0` … `3.1` and `5`.
+    Convolutions(BatchNorm),
+}
+
+/// Features that predictions are made from.
+const FEATURES: usize = 1024;
+
+impl BoxHead {
+    /// The layers for features (R, channels, side, side), to (R, 1024).
+    pub fn layers(&self, channels: usize, side: usize) -> Layers {
+        let layers = Layers::new([channels, side, side]);
+        match self {
+            Self::Linear => layers
+                .then("flatten", Flatten)
+                .then("fc6", linear(FEATURES))
+                .then("relu6", Relu)
+                .then("fc7", linear(FEATURES))
+                .then("relu7", Relu),
+            Self::Convolutions(norm) => (0..4)
+                .fold(layers, |layers, index| convolution(layers, index, channels, Some(norm)))
+                .then("4", Flatten)
+                .then("5", linear(FEATURES))
+                .then("6", Relu),
+        }
+    }
+}
+
+/// A 3×3 convolution that keeps the size, its norm if it has one, and ReLU, as torchvision numbers them.
+pub(crate) fn convolution(layers: Layers, index: usize, channels: usize, norm: Option<&BatchNorm>) -> Layers {
+    let filters = Conv2d {
+        padding: [1; 2],
+        bias: norm.is_none().then_some(Init::Constant(0.0)),
+        init: Init::KaimingNormal(Fan::Out),
+        ..conv(channels, 3)
+    };
+    let layers = layers.then(format!("{index}.0"), filters);
+    match norm {
+        Some(norm) => layers.then(format!("{index}.1"), norm.clone()).then(format!("{index}.2"), Relu),
+        None => layers.then(format!("{index}.1"), Relu),
+    }
+}
+
+/// The rules by which objects are found in regions, and learnt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoiConfig {
+    /// K, the number of classes with the background, which is class 0.
+    pub classes: usize,
+    /// What comes between features and predictions.
+    pub head: BoxHead,
+    /// A detection's probability is over this.
+    pub score: f32,
+    /// The IoU from which on the better of two detections of a class suppresses the other.
+    pub overlap: f64,
+    /// The most detections of an image.
+    pub detections: usize,
+    /// What a proposal is to learn.
+    pub matcher: Matcher,
+    /// Which proposals are learnt from.
+    pub sampler: Sampler,
+}
+
+impl RoiConfig {
+    /// torchvision's rules.
+    pub fn new(classes: usize) -> Self {
+        Self {
+            classes,
+            head: BoxHead::Linear,
+            score: 0.05,
+            overlap: 0.5,
+            detections: 100,
+            matcher: Matcher::PROPOSALS,
+            sampler: Sampler::PROPOSALS,
+        }
+    }
+}
+
+/// What is predicted for R regions.
+pub struct Predictions {
+    /// (R, K): the logits of the classes.
+    pub logits: Tensor,
+    /// (R, 4K): four offsets for each class in turn.
+    pub offsets: Tensor,
+}
+
+/// Regions to learn from.
+#[derive(Clone, Debug, Default)]
+pub struct Sampled {
+    /// Where they are, image by image.
+    pub regions: Vec<Region>,
+    /// The class of each, 0 for background.
+    pub labels: Vec<u32>,
+    /// Which of its image's true boxes each stands for; none for background.
+    pub truths: Vec<Option<usize>>,
+}
+
+/// The head of boxes and its two predictors. Weights: `box_head.…`, `box_predictor.cls_score`, `box_predictor.bbox_pred`.
+pub struct BoxBranch {
+    head: Part,
+    logits: Part,
+    offsets: Part,
+    align: RegionAlign,
+    config: RoiConfig,
+}
+
+impl BoxBranch {
+    /// On a pyramid whose levels have `channels`.
+    ///
+    /// # Errors
+    /// When there are no classes beside the background, or a weight is missing or has another shape.
+    pub fn new(channels: usize, config: &RoiConfig, weights: VarBuilder) -> Result<Self> {
+        if config.classes < 2 {
+            return Err(Error::Config(format!("a detector has at least 2 classes, the background and one more; given {}", config.classes)));
+        }
+        let align = RegionAlign { side: 7 };
+        let predictor = |name: &str, outputs: usize| {
+            let layers = Layers::new([FEATURES, 1, 1]).then("flatten", Flatten).then(name, linear(outputs));
+            Part::new(&layers, weights.pp("box_predictor"))
+        };
+        Ok(Self {
+            head: Part::new(&config.head.layers(channels, align.side), weights.pp("box_head"))?,
+            logits: predictor("cls_score", config.classes)?,
+            offsets: predictor("bbox_pred", 4 * config.classes)?,
+            align,
+            config: config.clone(),
+        })
+    }
+
+    /// K, the number of classes with the background.
+    pub fn classes(&self) -> usize {
+        self.config.classes
+    }
+
+    /// The features of regions, (R, C, 7, 7), from the levels of a pyramid but the additional one.
+    ///
+    /// # Errors
+    /// As [`RegionAlign::forward`].
+    pub fn features(&self, levels: &[Tensor], batch: &Batch, regions: &[Region]) -> Result<Tensor> {
+        self.align.forward(levels, batch, regions)
+    }
+
+    /// What is predicted for features (R, C, 7, 7).
+    ///
+    /// # Errors
+    /// When they have other channels.
+    pub fn predict(&self, features: &Tensor, mode: Mode) -> Result<Predictions> {
+        let (regions, classes) = (features.dim(0)?, self.config.classes);
+        if regions == 0 {
+            let none = |width| Tensor::zeros((0, width), features.dtype(), features.device());
+            return Ok(Predictions { logits: none(classes)?, offsets: none(4 * classes)? });
+        }
+        let vectors = self.head.forward(features, mode)?.reshape((regions, FEATURES, 1, 1))?;
+        Ok(Predictions { logits: self.logits.forward(&vectors, mode)?, offsets: self.offsets.forward(&vectors, mode)? })
+    }
+
+    /// The objects in each image, from the most probable on, in pixels of the resized pictures.
+    ///
+    /// # Errors
+    /// When tensors cannot be read.
+    pub fn detections(&self, predictions: &Predictions, regions: &[Region], batch: &Batch) -> Result<Vec<Vec<Detection>>> {
+        let classes = self.config.classes;
+        let on_host = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
+        let (scores, offsets) = (on_host(&ops::softmax(&predictions.logits)?)?, on_host(&predictions.offsets)?);
+        let of_image = |(image, &size): (usize, &[usize; 2])| {
+            let (mut bounds, mut probable, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+            for (index, region) in regions.iter().enumerate().filter(|(_, region)| region.image == image) {
+                for label in 1..classes {
+                    let (score, from) = (scores[index * classes + label], 4 * (index * classes + label));
+                    // A score that is not a number is over nothing.
+                    if score > self.config.score {
+                        let offsets = [0, 1, 2, 3].map(|which| offsets[from + which]);
+                        let decoded = boxes::clip(BoxCoder::DETECTIONS.decode(region.bounds, offsets), size);
+                        if boxes::has_sides_of(decoded, SHORTEST) {
+                            bounds.push(decoded);
+                            probable.push(score);
+                            labels.push(label);
+                        }
+                    }
+                }
+            }
+            let best = batched_nms(&bounds, &probable, &labels, self.config.overlap).into_iter().take(self.config.detections);
+            best.map(|index| Detection { bounds: bounds[index], label: labels[index], score: probable[index], mask: None }).collect()
+        };
+        Ok(batch.sizes.iter().enumerate().map(of_image).collect())
+    }
+
+    /// Which proposals are learnt from, and as what. The true boxes are proposals too.
+    pub fn sample(&self, proposals: &[Vec<Xyxy>], targets: &[Target], rng: &mut ChaCha8Rng) -> Sampled {
+        let mut sampled = Sampled::default();
+        for (image, (proposals, target)) in proposals.iter().zip(targets).enumerate() {
+            let candidates = [proposals.as_slice(), &target.boxes].concat();
+            let matches = self.config.matcher.matches(&target.boxes, &candidates);
+            for index in self.config.sampler.sample(&matches, rng).all() {
+                let truth = match matches[index] {
+                    Match::Truth(truth) => Some(truth),
+                    Match::Background | Match::Between => None,
+                };
+                sampled.regions.push(Region { image, bounds: candidates[index] });
+                sampled.labels.push(truth.map_or(0, |truth| target.labels[truth]));
+                sampled.truths.push(truth);
+            }
+        }
+        sampled
+    }
+
+    /// `loss_classifier` and `loss_box_reg`, each a scalar, for the predictions of the sampled regions.
+    ///
+    /// # Errors
+    /// When tensors cannot be read.
+    pub fn losses(&self, predictions: &Predictions, sampled: &Sampled, targets: &[Target]) -> Result<Losses> {
+        let Predictions { logits, offsets } = predictions;
+        let (device, count) = (logits.device(), sampled.regions.len());
+        let labels = Tensor::from_slice(&sampled.labels, count, device)?;
+        let classifier = Loss::CrossEntropy { label_smoothing: 0.0 }.mean(logits, &Targets::Labels(labels))?;
+        // The place of each positive's offsets for its class, among those of all regions and classes.
+        let (mut places, mut wanted) = (Vec::new(), Vec::new());
+        for (index, (region, (truth, label))) in sampled.regions.iter().zip(sampled.truths.iter().zip(&sampled.labels)).enumerate() {
+            if let Some(truth) = *truth {
+                places.push((index * self.config.classes) as u32 + label);
+                wanted.push(BoxCoder::DETECTIONS.encode(region.bounds, targets[region.image].boxes[truth]));
+            }
+        }
+        let each = offsets.reshape((count * self.config.classes, 4))?;
+        let of_class = each.index_select(&Tensor::from_slice(&places, places.len(), device)?, 0)?;
+        let wanted = Tensor::from_slice(wanted.as_flattened(), (wanted.len(), 4), device)?.to_dtype(logits.dtype())?;
+        let boxes = (smooth_l1(&of_class, &wanted, BETA)? / count.max(1) as f64)?;
+        Ok(Losses { terms: vec![("loss_classifier", classifier), ("loss_box_reg", boxes)] })
+    }
+
+    /// The form for evaluation alone.
+    ///
+    /// # Errors
+    /// When a norm's tensors cannot be read.
+    pub fn for_inference(self) -> Result<Self> {
+        Ok(Self { head: self.head.for_inference()?, logits: self.logits.for_inference()?, offsets: self.offsets.for_inference()?, ..self })
+    }
+
+    /// All tensors, `prefix` and a dot before their names.
+    pub fn parameters(&self, prefix: &str) -> Vec<Parameter> {
+        let predictor = format!("{prefix}.box_predictor");
+        join([self.head.parameters(&format!("{prefix}.box_head")), self.logits.parameters(&predictor), self.offsets.parameters(&predictor)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn square(side: f32) -> Xyxy {
+        [3.0, 5.0, 3.0 + side, 5.0 + side]
+    }
+
+    /// Levels with the strides 4, 8, 16 and 32.
+    #[test]
+    fn a_region_of_224_pixels_is_on_the_level_of_stride_16() {
+        for (side, expected) in [(1.0, 0), (111.9, 0), (112.0, 1), (223.9, 1), (224.0, 2), (447.9, 2), (448.0, 3), (5000.0, 3)] {
+            assert_eq!(level(square(side), -2.0, 4), expected, "{side}");
+        }
+        for strange in [[0.0; 4], [f32::NAN; 4], [9.0, 9.0, 1.0, 1.0]] {
+            assert_eq!(level(strange, -2.0, 4), 0, "{strange:?}");
+        }
+        assert_eq!(level(square(448.0), -5.0, 1), 0, "one level takes all");
+    }
+
+    /// Two levels that hold their own number everywhere, and regions for each of them.
+    #[test]
+    fn features_come_in_the_order_of_the_regions() -> Result<()> {
+        let level = |value: f32, side: usize| Tensor::full(value, (2, 3, side, side), &Device::Cpu);
+        let levels = [level(1.0, 256)?, level(2.0, 128)?];
+        let batch = Batch {
+            images: Tensor::zeros((2, 3, 1024, 1024), DType::F32, &Device::Cpu)?,
+            sizes: vec![[1020, 900]; 2],
+            originals: vec![[10, 9]; 2],
+        };
+        assert_eq!(scales(&levels, &batch)?, [-2.0, -3.0]);
+        let regions = [(0, 200.0), (1, 20.0), (1, 300.0), (0, 30.0)].map(|(image, side)| Region { image, bounds: square(side) });
+        let align = RegionAlign { side: 2 };
+        let features = align.forward(&levels, &batch, &regions)?;
+        assert_eq!(features.dims(), [4, 3, 2, 2]);
+        let means: Vec<f32> = features.mean((1, 2, 3))?.to_vec1()?;
+        assert!(means.iter().zip([2.0, 1.0, 2.0, 1.0]).all(|(a, b)| (a - b).abs() < 1e-5), "{means:?}");
+        assert_eq!(align.forward(&levels, &batch, &[])?.dims(), [0, 3, 2, 2]);
+        assert!(align.forward(&[], &batch, &regions).is_err());
+        assert!(align.forward(&levels, &batch, &[Region { image: 2, bounds: square(9.0) }]).is_err());
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn a_region_twice_as_large_is_one_level_up(side in 10.0..400f32) {
+            let (here, there) = (level(square(side), -2.0, 4), level(square(2.0 * side), -2.0, 4));
+            prop_assert!(there == (here + 1).min(3) || (here == 0 && there == 0));
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What a detector is told, and what it tells.
+
+use candle_core::{DType, Tensor};
+
+use crate::boxes::{self, Xyxy};
+use crate::{Error, Mask, Result};
+
+/// An object that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Detection {
+    /// In pixels of the image.
+    pub bounds: Xyxy,
+    /// Its class, from 1; 0 is the background.
+    pub label: usize,
+    /// The probability of the class.
+    pub score: f32,
+    /// Where it is inside of the box, from networks that tell.
+    pub mask: Option<Mask>,
+}
+
+/// The objects of an image to learn from.
+#[derive(Clone, Debug, Default)]
+pub struct Target {
+    /// In pixels of the image.
+    pub boxes: Vec<Xyxy>,
+    /// The class of each, from 1 to K - 1.
+    pub labels: Vec<u32>,
+    /// Their pixels, 1 inside: (G, H, W). Only for networks that learn masks.
+    pub masks: Option<Tensor>,
+}
+
+impl Target {
+    /// That it can be learnt from, by a network of `classes` classes with the background, in an image of `[rows, columns]`.
+    pub(crate) fn check(&self, index: usize, classes: usize, [rows, columns]: [usize; 2]) -> Result<()> {
+        let wrong = |reason: String| Err(Error::Target { index, reason });
+        if self.boxes.len() != self.labels.len() {
+            return wrong(format!("{} boxes have {} labels", self.boxes.len(), self.labels.len()));
+        }
+        if let Some((which, edges)) = self.boxes.iter().enumerate().find(|(_, edges)| !boxes::is_sound(edges)) {
+            return wrong(format!("box {which} is {edges:?}, expected finite edges x1 < x2, y1 < y2"));
+        }
+        if let Some(label) = self.labels.iter().find(|label| !(1..classes).contains(&(**label as usize))) {
+            return wrong(format!("the label {label} is none of the classes 1 to {}; 0 is the background", classes.saturating_sub(1)));
+        }
+        match self.masks.as_ref().map(Tensor::dims) {
+            Some(given) if given != [self.boxes.len(), rows, columns] => {
+                wrong(format!("masks of shape {given:?}, expected [{}, {rows}, {columns}]", self.boxes.len()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The same objects in an image that is resized from `[rows, columns]` to others.
+    pub(crate) fn resize(&self, from: [usize; 2], to: [usize; 2]) -> Result<Self> {
+        let masks = match &self.masks {
+            Some(masks) if masks.dim(0)? > 0 => {
+                let maps = masks.to_dtype(DType::F32)?.unsqueeze(1)?;
+                Some(cirio_nn::ops::upsample_nearest2d(&maps, to)?.squeeze(1)?)
+            }
+            _ => None,
+        };
+        Ok(Self { boxes: self.boxes.iter().map(|&edges| boxes::resize(edges, from, to)).collect(), labels: self.labels.clone(), masks })
+    }
+}
+
+/// The losses of a pass in training, each a scalar with torchvision's name.
+#[derive(Clone, Debug, Default)]
+pub struct Losses {
+    /// Name and value.
+    pub terms: Vec<(&'static str, Tensor)>,
+}
+
+impl Losses {
+    /// Their sum, a scalar.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn total(&self) -> Result<Tensor> {
+        let mut terms = self.terms.iter().map(|(_, term)| term);
+        let first = terms.next().ok_or_else(|| Error::Config("there are no losses to add up".into()))?;
+        Ok(terms.try_fold(first.clone(), |sum, term| sum + term)?)
+    }
+}

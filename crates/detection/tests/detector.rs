@@ -1,0 +1,176 @@
+//! A whole detector on a tiny body: training, files of weights, and bad input.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor};
+use cirio_detection::{Anchors, Body, Detector, DetectorConfig, FpnConfig, MaskConfig, Result, RoiConfig, RpnConfig, Target, Transform};
+use cirio_nn::layer::{Conv2d, Relu, batch_norm, conv};
+use cirio_nn::{Layers, Store, Weights, files};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+/// Four convolutions with the strides 4, 2, 2 and 2, and a pyramid of eight channels.
+fn config(masks: bool) -> DetectorConfig {
+    let half = |count, stride| Conv2d { stride: [stride; 2], padding: [1; 2], ..conv(count, 3) };
+    let layers = Layers::new([3, 64, 64])
+        .then("layer1.0", half(6, 4))
+        .then("layer1.1", Relu)
+        .then("layer2", half(7, 2))
+        .then("layer3", half(8, 2))
+        .then("layer4.0", half(9, 2))
+        .then("layer4.1", batch_norm());
+    let anchors = |size: f32| Anchors { sizes: vec![size], ratios: vec![0.5, 1.0, 2.0] };
+    DetectorConfig {
+        transform: Transform { short_sides: vec![48, 64], longest: 96, ..Transform::default() },
+        body: Body { layers, taps: ["layer1", "layer2", "layer3", "layer4"].map(String::from).to_vec() },
+        pyramid: FpnConfig { channels: 8, norm: None },
+        rpn: RpnConfig { anchors: [8.0, 16.0, 24.0, 32.0, 48.0].map(anchors).to_vec(), ..RpnConfig::default() },
+        roi: RoiConfig { score: 0.0, ..RoiConfig::new(4) },
+        mask: masks.then_some(MaskConfig { classes: 4, norm: None }),
+    }
+}
+
+fn store() -> Store {
+    Store::new(3, DType::F32, &Device::Cpu)
+}
+
+fn detector(masks: bool) -> Result<Detector> {
+    config(masks).build(store().var_builder())
+}
+
+fn picture(height: usize, width: usize, value: f32) -> Result<Tensor> {
+    let wave = |index: usize| value + 0.3 * ((index * 37 % 101) as f32 / 101.0);
+    Ok(Tensor::from_vec((0..3 * height * width).map(wave).collect::<Vec<f32>>(), (3, height, width), &Device::Cpu)?)
+}
+
+fn target(boxes: &[[f32; 4]], masks: [usize; 2]) -> Result<Target> {
+    let masks = Tensor::ones((boxes.len(), masks[0], masks[1]), DType::U8, &Device::Cpu)?;
+    Ok(Target { boxes: boxes.to_vec(), labels: (0..boxes.len()).map(|index| 1 + index as u32 % 3).collect(), masks: Some(masks) })
+}
+
+fn rng() -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(1)
+}
+
+#[test]
+fn gradients_reach_every_weight_and_a_seed_decides() -> Result<()> {
+    let detector = detector(true)?;
+    let pictures = [picture(40, 60, 0.2)?, picture(50, 30, 0.6)?];
+    let targets = [target(&[[4.0, 4.0, 20.0, 30.0], [30.0, 10.0, 58.0, 38.0]], [40, 60])?, target(&[[2.0, 8.0, 26.0, 40.0]], [50, 30])?];
+    let losses = detector.losses(&pictures, &targets, &mut rng())?;
+    let names: Vec<&str> = losses.terms.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg", "loss_mask"]);
+    let total = losses.total()?;
+    let gradients = total.backward()?;
+    let parameters = detector.parameters();
+    let trained = parameters.iter().filter_map(|parameter| Some((&parameter.name, parameter.var().ok()??)));
+    let mut count = 0;
+    for (name, var) in trained {
+        let gradient = gradients.get(&var).unwrap_or_else(|| panic!("{name} has no gradient")).abs()?.sum_all()?.to_scalar::<f32>()?;
+        // What stands before a batch norm is shifted by it: its bias has a gradient of rounding alone.
+        assert!(gradient.is_finite() && (gradient > 0.0 || name.ends_with("layer4.0.bias")), "{name}: {gradient}");
+        count += 1;
+    }
+    // 4 convolutions and a norm, 8 of the pyramid, 3 for proposals, 2 + 2 for boxes, 4 + 2 for masks; two tensors each.
+    assert_eq!(count, 2 * (5 + 8 + 3 + 4 + 6));
+    let again = self::detector(true)?.losses(&pictures, &targets, &mut rng())?.total()?;
+    assert_eq!(total.to_scalar::<f32>()?, again.to_scalar::<f32>()?);
+    Ok(())
+}
+
+#[test]
+fn pictures_without_objects_are_learnt_from() -> Result<()> {
+    let detector = detector(true)?;
+    let losses = detector.losses(&[picture(40, 60, 0.2)?], &[Target::default()], &mut rng())?;
+    for (name, value) in &losses.terms {
+        let value = value.to_scalar::<f32>()?;
+        let none = matches!(*name, "loss_box_reg" | "loss_rpn_box_reg" | "loss_mask");
+        assert!(if none { value == 0.0 } else { value > 0.0 && value.is_finite() }, "{name}: {value}");
+    }
+    losses.total()?.backward()?;
+    Ok(())
+}
+
+#[test]
+fn pictures_of_any_size_and_without_numbers() -> Result<()> {
+    for detector in [detector(true)?, detector(true)?.for_inference()?] {
+        for (height, width) in [(1, 1), (1, 500), (500, 1), (3, 2)] {
+            let found = detector.detect(&[picture(height, width, 0.4)?])?;
+            for detection in &found[0] {
+                let [left, upper, right, lower] = detection.bounds;
+                assert!(0.0 <= left && left <= right && right <= width as f32 + 1e-3, "{detection:?}");
+                assert!(0.0 <= upper && upper <= lower && lower <= height as f32 + 1e-3, "{detection:?}");
+                assert!((1..4).contains(&detection.label) && (0.0..=1.0).contains(&detection.score));
+                let mask = detection.mask.as_ref().expect("a mask");
+                assert_eq!(mask.rle(0.5)?.size(), [height, width]);
+            }
+            assert!(found[0].is_sorted_by(|a, b| a.score >= b.score));
+        }
+        for value in [f32::NAN, f32::INFINITY] {
+            assert_eq!(detector.detect(&[picture(40, 60, value)?])?, [vec![]]);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn both_forms_find_the_same() -> Result<()> {
+    let pictures = [picture(40, 60, 0.2)?, picture(50, 30, 0.6)?];
+    let (plain, fused) = (detector(false)?, detector(false)?.for_inference()?);
+    for (ours, theirs) in plain.detect(&pictures)?.iter().flatten().zip(fused.detect(&pictures)?.iter().flatten()) {
+        assert!(ours.label == theirs.label && (ours.score - theirs.score).abs() < 1e-4, "{ours:?} {theirs:?}");
+        assert!(ours.bounds.iter().zip(theirs.bounds).all(|(a, b)| (a - b).abs() < 1e-2) && ours.mask.is_none());
+    }
+    let error = fused.losses(&pictures, &[Target::default(), Target::default()], &mut rng()).unwrap_err().to_string();
+    assert!(error.contains("the form for evaluation has no gradients"), "{error}");
+    assert!(fused.parameters().is_empty());
+    Ok(())
+}
+
+#[test]
+fn files_of_weights() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let save = |masks: bool, name: &str, spelling: fn(&str) -> String| -> Result<Weights> {
+        let store = store();
+        config(masks).build(store.var_builder())?;
+        let tensors = store.tensors().into_iter().map(|(name, tensor)| (spelling(&name), tensor)).collect::<BTreeMap<_, _>>();
+        let path = folder.path().join(name);
+        files::write_tensors(&path, &tensors, &BTreeMap::new())?;
+        Ok(Weights::open(path)?)
+    };
+    // As files of before 2022 are spelt.
+    let old = |name: &str| {
+        let name = name.replace("rpn.head.conv.0.0", "rpn.head.conv");
+        match name.strip_prefix("roi_heads.mask_head.").and_then(|rest| rest.split_once(".0.")) {
+            Some((index, leaf)) => format!("roi_heads.mask_head.mask_fcn{}.{leaf}", index.parse::<usize>().expect("a number") + 1),
+            None if name.contains("fpn") => name.replace(".0.weight", ".weight").replace(".0.bias", ".bias"),
+            None => name,
+        }
+    };
+    let masks = save(true, "masks.safetensors", str::to_owned)?;
+    let expected = detector(true)?.detect(&[picture(40, 60, 0.2)?])?;
+    for weights in [&masks, &save(true, "old.safetensors", old)?] {
+        assert_eq!(config(true).load(weights, &Device::Cpu)?.detect(&[picture(40, 60, 0.2)?])?, expected);
+    }
+    config(false).load(&masks, &Device::Cpu)?;
+    let boxes = save(false, "boxes.safetensors", str::to_owned)?;
+    let error = config(true).load(&boxes, &Device::Cpu).err().expect("masks are missing").to_string();
+    assert!(error.contains("missing: roi_heads.mask_head.0.0.bias"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn detectors_that_cannot_be_are_refused() {
+    let build = |config: DetectorConfig| config.build(store().var_builder()).err().expect("an error").to_string();
+    let taps = |taps: &[&str]| Body { taps: taps.iter().map(ToString::to_string).collect(), ..config(false).body };
+    let error = build(DetectorConfig { body: taps(&["layer1", "layer2", "layer3", "layer5"]), ..config(false) });
+    assert!(error.contains("no maps named `layer5`"), "{error}");
+    let error = build(DetectorConfig { body: taps(&["layer1"]), ..config(false) });
+    assert!(error.contains("5 levels have anchors, the pyramid has 2"), "{error}");
+    let error = build(DetectorConfig { roi: RoiConfig::new(1), ..config(false) });
+    assert!(error.contains("at least 2 classes"), "{error}");
+    let mut anchors = config(false).rpn.anchors;
+    anchors[2].ratios.pop();
+    let error = build(DetectorConfig { rpn: RpnConfig { anchors, ..RpnConfig::default() }, ..config(false) });
+    assert!(error.contains("levels have [3, 3, 2, 3, 3] anchors"), "{error}");
+}

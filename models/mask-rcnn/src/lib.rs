@@ -1,0 +1,61 @@
+//! Mask R-CNN (He, Gkioxari, Dollár & Girshick, "Mask R-CNN", 2017) on feature pyramids of ResNet, as torchvision has it: the names of its
+//! weights, and its answers.
+//!
+//! ```no_run
+//! use candle_core::{DType, Device, Tensor};
+//! use cirio_nn::Weights;
+//!
+//! let weights = Weights::open("maskrcnn_resnet50_fpn.safetensors")?; // torchvision's names
+//! let detector = cirio_mask_rcnn::resnet50_fpn(91).load(&weights, &Device::Cpu)?.for_inference()?;
+//! let picture = Tensor::zeros((3, 480, 640), DType::F32, &Device::Cpu)?; // red, green and blue in 0 … 1
+//! for found in &detector.detect(&[picture])?[0] {
+//!     let pixels = found.mask.as_ref().map(|mask| mask.rle(0.5)).transpose()?; // enlarged when it is asked for
+//!     println!("class {} at {:?}: {} of {:?} pixels", found.label, found.bounds, found.score, pixels.map(|runs| runs.area()));
+//! }
+//! # Ok::<(), cirio_detection::Error>(())
+//! ```
+#![forbid(unsafe_code)]
+
+use cirio_detection::{DetectorConfig, MaskConfig};
+use cirio_nn::layer::batch_norm;
+
+/// The tensors, so that a program needs this crate alone.
+pub use candle_core;
+/// The parts of detectors, so that a program needs this crate alone.
+pub use cirio_detection;
+/// Whether a weight stays as it is in training; and the norms of the body.
+pub use cirio_faster_rcnn::{frozen, is_frozen};
+/// The layers and the files of weights, so that a program needs this crate alone.
+pub use cirio_nn;
+
+/// ResNet-18, for `classes` classes with the background. Its norms are frozen with an eps of 0, as those of all that follow but the second
+/// version.
+pub fn resnet18_fpn(classes: usize) -> DetectorConfig {
+    with_masks(cirio_faster_rcnn::resnet18_fpn(classes))
+}
+
+/// ResNet-34.
+pub fn resnet34_fpn(classes: usize) -> DetectorConfig {
+    with_masks(cirio_faster_rcnn::resnet34_fpn(classes))
+}
+
+/// ResNet-50, torchvision's `maskrcnn_resnet50_fpn`: 44,401,393 parameters for the 91 classes of COCO.
+pub fn resnet50_fpn(classes: usize) -> DetectorConfig {
+    with_masks(cirio_faster_rcnn::resnet50_fpn(classes))
+}
+
+/// ResNet-101.
+pub fn resnet101_fpn(classes: usize) -> DetectorConfig {
+    with_masks(cirio_faster_rcnn::resnet101_fpn(classes))
+}
+
+/// ResNet-50 with batch norms everywhere, torchvision's `maskrcnn_resnet50_fpn_v2`: 46,359,409 parameters for 91 classes.
+pub fn resnet50_fpn_v2(classes: usize) -> DetectorConfig {
+    let detector = cirio_faster_rcnn::resnet50_fpn_v2(classes);
+    DetectorConfig { mask: Some(MaskConfig { classes, norm: Some(batch_norm()) }), ..detector }
+}
+
+/// A detector of boxes with masks as well.
+pub fn with_masks(detector: DetectorConfig) -> DetectorConfig {
+    DetectorConfig { mask: Some(MaskConfig { classes: detector.roi.classes, norm: None }), ..detector }
+}

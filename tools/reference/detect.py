@@ -1,0 +1,191 @@
+"""What torchvision's detectors say at every stage, as JSON on stdout.
+
+    python3 tools/reference/detect.py fasterrcnn_resnet50_fpn maskrcnn_resnet50_fpn_v2 --seed 3
+    python3 tools/reference/detect.py --keys FOLDER
+
+The second form writes names, types and shapes of the weights of all of them, a file a model. Nothing is downloaded: each weight is
+drawn from its name and the seed by a rule that models/mask-rcnn/tests/torchvision/generated.rs has as well. Needs torch and torchvision
+(Debian: python3-torch python3-torchvision).
+
+Two pictures of unlike shapes go through a detector of seven classes that is small in everything but its network. The sizes of resized
+pictures are computed in double precision, as torchvision does since 0.15. Samplers take everything, so that losses do not depend on chance.
+"""
+
+import argparse
+import json
+import math
+import os
+
+import numpy as np
+import torch
+import torchvision
+from torchvision.models import detection, resnet
+from torchvision.models.detection import backbone_utils, transform
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+from classify import uniform
+
+CLASSES = 7
+PICTURES = (("img0", 94, 120), ("img1", 110, 61))
+TARGETS = (([[10, 12, 60, 50], [40, 30, 90, 70]], [1, 5]), ([[5, 20, 50, 100]], [3]))
+EVERYTHING = 10**7
+SIZES = {
+    "min_size": 96,
+    "max_size": 160,
+    "rpn_pre_nms_top_n_test": 200,
+    "rpn_post_nms_top_n_test": 40,
+    "rpn_pre_nms_top_n_train": 200,
+    "rpn_post_nms_top_n_train": 40,
+    "box_detections_per_img": 10,
+    "rpn_batch_size_per_image": EVERYTHING,
+    "box_batch_size_per_image": EVERYTHING,
+}
+# Predictions of moderate size: else all scores are 0 or 1.
+SMALL = {"cls_logits": 0.25, "rpn.head.bbox_pred": 0.05, "box_predictor.bbox_pred": 0.3, "cls_score": 0.12, "mask_fcn_logits": 0.25}
+MODELS = [
+    f"{kind}_{body}"
+    for kind in ("fasterrcnn", "maskrcnn")
+    for body in ("resnet18_fpn", "resnet34_fpn", "resnet50_fpn", "resnet101_fpn", "resnet50_fpn_v2")
+]
+
+
+def weight(model, name, shape, seed):
+    u = uniform(name, seed, int(np.prod(shape)))
+    basic = "resnet18" in model or "resnet34" in model
+    last_of_block = ".bn3." in name or (basic and "layer" in name and ".bn2." in name)
+    if name.endswith((".bias", "running_mean")):
+        values = 0.2 * u
+    elif name.endswith("running_var"):
+        values = 1.0 + u
+    elif len(shape) == 1:
+        values = (0.25 if last_of_block else 1.0) + 0.2 * u
+    else:
+        fan = shape[0] if "conv5_mask" in name else np.prod(shape[1:])
+        size = next((size / math.sqrt(6.0) for part, size in SMALL.items() if part in name), 1.0)
+        values = u * 2.0 * size * math.sqrt(6.0 / fan)
+    return torch.from_numpy(values.astype(np.float32)).reshape(shape)
+
+
+def resize(image, shorter, longer, target=None, fixed_size=None):
+    """torchvision's function with scale and product in double precision."""
+    height, width = image.shape[-2:]
+    scale = min(shorter / min(height, width), longer / max(height, width))
+    by = {"scale_factor": scale, "recompute_scale_factor": True}
+    image = torch.nn.functional.interpolate(image[None], mode="bilinear", align_corners=False, **by)[0]
+    if target is not None and "masks" in target:
+        target["masks"] = torch.nn.functional.interpolate(target["masks"][:, None].float(), **by)[:, 0].byte()
+    return image, target
+
+
+def network(model, classes, **sizes):
+    kind, _, body = model.partition("_")
+    if body == "resnet50_fpn_v2":
+        return getattr(detection, model)(weights=None, weights_backbone=None, num_classes=classes, **sizes)
+    body = getattr(resnet, body.removesuffix("_fpn"))(weights=None, norm_layer=FrozenBatchNorm2d)
+    backbone = backbone_utils._resnet_fpn_extractor(body, 3)
+    built = {"fasterrcnn": detection.FasterRCNN, "maskrcnn": detection.MaskRCNN}[kind](backbone, classes, **sizes)
+    detection._utils.overwrite_eps(built, 0.0)
+    return built
+
+
+def generated(model, seed):
+    built = network(model, CLASSES, **SIZES)
+    for name, tensor in built.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            tensor.copy_(weight(model, name, tuple(tensor.shape), seed))
+    return built
+
+
+def picture(name, height, width, seed):
+    return torch.from_numpy((uniform(name, seed, 3 * height * width) + 0.5).astype(np.float32)).reshape(3, height, width)
+
+
+def targets(masks):
+    """The true boxes, and with masks each box but its upper left third."""
+    made = []
+    for (boxes, labels), (_, height, width) in zip(TARGETS, PICTURES):
+        target = {"boxes": torch.tensor(boxes, dtype=torch.float32), "labels": torch.tensor(labels)}
+        if masks:
+            target["masks"] = torch.zeros(len(boxes), height, width, dtype=torch.uint8)
+            for mask, (left, upper, right, lower) in zip(target["masks"], boxes):
+                mask[upper:lower, left:right] = 1
+                mask[upper : upper + (lower - upper) // 3, left : left + (right - left) // 3] = 0
+        made.append(target)
+    return made
+
+
+def summary(tensor):
+    values = tensor.detach().double().flatten()
+    return {
+        "shape": list(tensor.shape),
+        "mean": values.mean().item(),
+        "mean_abs": values.abs().mean().item(),
+        "first": [round(value, 6) for value in values[:5].tolist()],
+    }
+
+
+def answer(model, seed):
+    built = generated(model, seed).eval()
+    pictures = [picture(*which, seed) for which in PICTURES]
+    batch, _ = built.transform(pictures)
+    levels = built.backbone(batch.tensors)
+    logits, offsets = built.rpn.head(list(levels.values()))
+    proposals, _ = built.rpn(batch, levels)
+    features = built.roi_heads.box_roi_pool(levels, proposals, batch.image_sizes)
+    classes, boxes = built.roi_heads.box_predictor(built.roi_heads.box_head(features))
+    found = [
+        {
+            "boxes": one["boxes"].tolist(),
+            "labels": one["labels"].tolist(),
+            "scores": one["scores"].tolist(),
+            "areas": (one["masks"] >= 0.5).sum((1, 2, 3)).tolist() if "masks" in one else [],
+        }
+        for one in built(pictures)
+    ]
+    losses = built.train()(pictures, targets("maskrcnn" in model))
+    return {
+        "model": model,
+        "seed": seed,
+        "sizes": [list(size) for size in batch.image_sizes],
+        "batch": summary(batch.tensors),
+        "levels": [summary(level) for level in levels.values()],
+        "objectness": [summary(level) for level in logits],
+        "offsets": [summary(level) for level in offsets],
+        "proposals": [{"count": len(boxes), "first": boxes[:5].tolist()} for boxes in proposals],
+        "region_features": summary(features),
+        "class_logits": summary(classes),
+        "box_offsets": summary(boxes),
+        "found": found,
+        "losses": {name: value.item() for name, value in losses.items()},
+    }
+
+
+def write_keys(folder):
+    for model in MODELS:
+        tensors = network(model, 91).state_dict()
+        lines = [f"{name}\t{str(tensor.dtype).removeprefix('torch.')}\t{list(tensor.shape)}\n" for name, tensor in tensors.items()]
+        with open(os.path.join(folder, f"{model}.txt"), "w") as file:
+            file.writelines(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", help=", ".join(MODELS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keys")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    # Initial values would be thrown away: drawing them takes most of the time.
+    for function in dir(torch.nn.init):
+        if function.endswith("_") and not function.startswith("_"):
+            setattr(torch.nn.init, function, lambda tensor, *_, **__: tensor)
+    transform._resize_image_and_masks = resize
+    with torch.no_grad():
+        if arguments.keys:
+            write_keys(arguments.keys)
+        answers = [answer(model, arguments.seed) for model in arguments.models]
+    print("[" + ",\n".join(json.dumps(answer) for answer in answers) + "]")
+
+
+if __name__ == "__main__":
+    main()
