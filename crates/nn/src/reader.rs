@@ -89,7 +89,7 @@ impl SimpleBackend for Reader {
 }
 
 /// A single zero seen everywhere, which takes no memory.
-fn zeros(shape: Shape, dtype: DType, device: &Device) -> Result<Tensor> {
+fn zeros(shape: Shape, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
     Tensor::zeros((), dtype, device)?.broadcast_as(shape)
 }
 
@@ -101,11 +101,11 @@ pub(crate) fn shapes_only() -> VarBuilder<'static> {
 struct ShapesOnly;
 
 impl SimpleBackend for ShapesOnly {
-    fn get(&self, shape: Shape, _name: &str, _rule: candle_nn::Init, dtype: DType, device: &Device) -> Result<Tensor> {
+    fn get(&self, shape: Shape, _name: &str, _rule: candle_nn::Init, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
         zeros(shape, dtype, device)
     }
 
-    fn get_unchecked(&self, name: &str, _dtype: DType, _device: &Device) -> Result<Tensor> {
+    fn get_unchecked(&self, name: &str, _dtype: DType, _device: &Device) -> candle_core::Result<Tensor> {
         candle_core::bail!("`{name}` is asked for without a shape")
     }
 
