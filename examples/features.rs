@@ -18,13 +18,13 @@ const TAP: &str = "features.20";
 
 fn main() -> Result<()> {
     let found = Registry::locate()?.find(Some("vgg_small"), "fashion-mnist")?;
-    let entry = found.entry.expect("the registry's own weights have an entry");
+    let preprocessing = found.preprocessing.expect("those of a classifier have the way to its input");
     let network = Vgg::small().layers().load(&Weights::open(&found.path)?, &Device::Cpu)?;
     let network = Inference::new(network, &InferenceConfig { taps: vec![TAP.into()], ..InferenceConfig::default() })?;
 
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/digits-small");
-    let (known, known_labels) = pictures(&entry.preprocessing, &folder, Split::Train)?;
-    let (asked, asked_labels) = pictures(&entry.preprocessing, &folder, Split::Val)?;
+    let (known, known_labels) = pictures(&preprocessing, &folder, Split::Train)?;
+    let (asked, asked_labels) = pictures(&preprocessing, &folder, Split::Val)?;
     let features = |pictures: &Tensor| -> Result<Tensor> { Ok(network.forward_taps(pictures)?.remove(0)) };
 
     let right = |nearest: Vec<u32>| nearest.iter().zip(&asked_labels).filter(|&(&at, label)| known_labels[at as usize] == *label).count();

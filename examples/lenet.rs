@@ -14,11 +14,12 @@ fn main() -> Result<()> {
     // The registry checks the file's hash, and knows its classes and the way from a picture to the network's input.
     let found = Registry::locate()?.find(Some("lenet5"), "fashion-mnist")?;
     let entry = found.entry.expect("the registry's own weights have an entry");
+    let preprocessing = found.preprocessing.expect("those of a classifier have the way to its input");
     let network = LeNet5::modern().layers().load(&Weights::open(&found.path)?, &device)?;
 
     for name in ["ankle-boot", "bag", "trouser"] {
         let picture = Image::open(format!("{}/images/{name}.png", env!("CARGO_MANIFEST_DIR")))?;
-        let input = entry.preprocessing.tensor(&picture, &device)?.unsqueeze(0)?;
+        let input = preprocessing.tensor(&picture, &device)?.unsqueeze(0)?;
         let class = network.forward(&input)?.argmax(1)?.to_vec1::<u32>()?[0] as usize;
         println!("{name}.png: {}", entry.classes[class]);
         ensure!(entry.classes[class] == name, "expected {name}");

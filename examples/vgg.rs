@@ -13,12 +13,13 @@ fn main() -> Result<()> {
     let device = Device::Cpu;
     let found = Registry::locate()?.find(Some("vgg_small"), "fashion-mnist")?;
     let entry = found.entry.expect("the registry's own weights have an entry");
+    let preprocessing = found.preprocessing.expect("those of a classifier have the way to its input");
     let network = Vgg::small().layers().load(&Weights::open(&found.path)?, &device)?.for_inference()?;
 
     let names = ["ankle-boot", "bag", "trouser"];
     let inputs = names.map(|name| -> Result<Tensor> {
         let picture = Image::open(format!("{}/images/{name}.png", env!("CARGO_MANIFEST_DIR")))?;
-        Ok(entry.preprocessing.tensor(&picture, &device)?)
+        Ok(preprocessing.tensor(&picture, &device)?)
     });
     let batch = Tensor::stack(&inputs.into_iter().collect::<Result<Vec<_>>>()?, 0)?;
     let probabilities = ops::softmax(&network.forward(&batch)?)?;

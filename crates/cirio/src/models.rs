@@ -1,4 +1,4 @@
-//! The models of this build. A new model is a line in [`MODELS`].
+//! The classifiers of this build. A new one is a line in [`MODELS`].
 #![cfg_attr(not(any(feature = "alexnet", feature = "lenet", feature = "resnet", feature = "vgg")), allow(unused_imports))]
 
 use cirio_nn::Layers;
@@ -11,7 +11,7 @@ use cirio_vision::Preprocess;
 
 use crate::{Model, Task};
 
-/// Every model of this build.
+/// Every classifier of this build.
 pub const MODELS: &[Model] = &[
     #[cfg(feature = "lenet")]
     Model {

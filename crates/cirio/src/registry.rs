@@ -5,7 +5,7 @@ use cirio_nn::loss::Loss;
 use cirio_nn::{Layers, Stack};
 use cirio_vision::Preprocess;
 
-use crate::MODELS;
+use crate::{DETECTORS, MODELS};
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -21,6 +21,18 @@ pub enum Error {
         /// The names that there are.
         known: String,
     },
+    /// The model is a detector, where a classifier is expected.
+    #[error("`{name}` is a detector; only classifiers can be used here")]
+    Detector {
+        /// The name asked for.
+        name: &'static str,
+    },
+    /// The model is a classifier, where a detector is expected.
+    #[error("`{name}` is a classifier; only detectors can be used here")]
+    Classifier {
+        /// The name asked for.
+        name: &'static str,
+    },
     /// The network cannot be built.
     #[error(transparent)]
     Network(#[from] cirio_nn::Error),
@@ -34,18 +46,24 @@ pub enum Error {
 pub enum Task {
     /// Names the class of the whole picture.
     Classify,
+    /// Finds objects: their classes and boxes.
+    Detect,
+    /// Finds objects, and the pixels that are theirs.
+    Segment,
 }
 
 impl Task {
-    /// The word for it in commands and files: `classify`.
+    /// The word for it in commands and files: `classify`, `detect` or `segment`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Classify => "classify",
+            Self::Detect => "detect",
+            Self::Segment => "segment",
         }
     }
 }
 
-/// A model of the zoo.
+/// A classifier of the zoo. Detectors are [`DetectorModel`](crate::DetectorModel)s.
 #[derive(Clone, Copy, Debug)]
 pub struct Model {
     /// Its name in commands and files.
@@ -78,16 +96,22 @@ impl Model {
     }
 }
 
-/// The model of this name.
+/// The classifier of this name.
 ///
 /// # Errors
-/// When there is none; the error lists those that there are.
+/// When there is none; the error lists the models that there are, or says that the name is a detector's.
 pub fn find(name: &str) -> Result<&'static Model> {
-    let known = || MODELS.iter().map(|model| model.name).collect::<Vec<_>>().join(", ");
-    MODELS.iter().find(|model| model.name == name).ok_or_else(|| Error::UnknownModel { name: name.to_owned(), known: known() })
+    if let Some(model) = MODELS.iter().find(|model| model.name == name) {
+        return Ok(model);
+    }
+    let names = || MODELS.iter().map(|model| model.name).chain(DETECTORS.iter().map(|model| model.name));
+    Err(match DETECTORS.iter().find(|model| model.name == name) {
+        Some(model) => Error::Detector { name: model.name },
+        None => Error::UnknownModel { name: name.to_owned(), known: names().collect::<Vec<_>>().join(", ") },
+    })
 }
 
-/// Builds a model for K classes by its name, with the weights that a `VarBuilder` gives.
+/// Builds a classifier for K classes by its name, with the weights that a `VarBuilder` gives.
 ///
 /// # Errors
 /// When there is no such model, or a weight is missing or has another shape.

@@ -5,9 +5,11 @@
 #![deny(unsafe_code)]
 
 mod console;
+mod detector;
 mod memory;
 mod network;
 mod parse;
+mod pictures;
 mod progress;
 mod verbs;
 
@@ -32,7 +34,7 @@ enum Verb {
     Info(verbs::info::Args),
     Summary(verbs::summary::Args),
     Size(verbs::size::Args),
-    Predict(verbs::predict::Args),
+    Predict(Box<verbs::predict::Args>),
     Train(Box<verbs::train::Args>),
     Eval(verbs::eval::Args),
     Filter(verbs::filter::Args),

@@ -84,20 +84,40 @@ pub struct Network {
 }
 
 impl Choice {
-    /// Finds the weights, checks them and builds the network.
+    /// Finds the weights of a classifier, checks them and builds the network.
     pub fn load(&self) -> Result<Network> {
-        let found = self.resolve()?;
-        let name = found.name();
-        if let (Some(asked), Some(theirs)) = (&self.model, &found.model)
-            && asked != theirs
-        {
-            cirio::find(asked)?;
-            bail!("the weights {name} are for {theirs}, not for {asked}");
+        if let Some(model) = &self.model {
+            cirio::find(model)?;
         }
-        let model = match found.model.as_deref().or(self.model.as_deref()) {
-            Some(model) => cirio::find(model)?,
-            None => bail!("the file {} does not say which model it is for: add --model", found.path.display()),
+        let (found, model) = self.choose()?;
+        self.classifier(found, cirio::find(&model)?)
+    }
+
+    /// Finds the weights, and the name of the model that they are to be used for.
+    pub fn choose(&self) -> Result<(Resolved, String)> {
+        if let Some(model) = &self.model {
+            known(model)?;
+        }
+        let found = self.resolve()?;
+        let model = match (&self.model, &found.model) {
+            // Detectors can use each other's weights in part; loading says what is missing.
+            (Some(asked), Some(theirs)) if asked != theirs && !(is_detector(asked) && is_detector(theirs)) => {
+                bail!("the weights {} are for {theirs}, not for {asked}", found.name())
+            }
+            (Some(model), _) | (None, Some(model)) => model.clone(),
+            (None, None) => bail!("the file {} does not say which model it is for: add --model", found.path.display()),
         };
+        Ok((found, model))
+    }
+
+    /// The device to compute on.
+    pub fn device(&self) -> Result<Device> {
+        self.compute.device()
+    }
+
+    /// Builds a classifier with weights that were found.
+    pub fn classifier(&self, found: Resolved, model: &'static Model) -> Result<Network> {
+        let name = found.name();
         let weights = open(&found.path, model)?;
         let classes = match found.classes {
             Some(classes) => classes,
@@ -116,10 +136,9 @@ impl Choice {
     fn resolve(&self) -> Result<Resolved> {
         let model = self.model.as_deref();
         if let Some(weights) = &self.weights {
+            // A full name says for which detector the weights are; another one may be asked for.
+            let model = model.filter(|model| !(is_detector(model) && weights.contains('/')));
             return self.hub.find(model, weights);
-        }
-        if let Some(model) = model {
-            cirio::find(model)?;
         }
         let registry = self.hub.registry()?;
         match registry.entries().iter().find(|entry| model.is_none_or(|model| model == entry.model)) {
@@ -127,6 +146,15 @@ impl Choice {
             None => bail!("no weights for {} are here: name a file with --weights", model.unwrap_or("any model")),
         }
     }
+}
+
+/// That there is a model of this name.
+fn known(name: &str) -> cirio::Result<()> {
+    if is_detector(name) { Ok(()) } else { cirio::find(name).map(|_| ()) }
+}
+
+fn is_detector(name: &str) -> bool {
+    cirio::find_detector(name).is_ok()
 }
 
 /// The weights in a file, in the spelling of a model.
@@ -156,8 +184,13 @@ mod tests {
         let registry = Registry::locate()?;
         assert!(!registry.entries().is_empty());
         for entry in registry.entries() {
-            let layers = cirio::find(&entry.model)?.layers(entry.classes.len()).with_input(entry.preprocessing.output_shape());
-            layers.table().with_context(|| entry.full_name())?;
+            match &entry.preprocessing {
+                Some(steps) => {
+                    let layers = cirio::find(&entry.model)?.layers(entry.classes.len()).with_input(steps.output_shape());
+                    layers.table().with_context(|| entry.full_name())?;
+                }
+                None => assert_eq!(cirio::find_detector(&entry.model)?.classes, entry.classes.len(), "{}", entry.full_name()),
+            }
         }
         Ok(())
     }

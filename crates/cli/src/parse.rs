@@ -95,6 +95,11 @@ pub fn part(text: &str) -> Result<f64, String> {
     share(text).ok().filter(|part| *part > 0.0).ok_or_else(|| "expected a part of a whole, in 0 < x < 1".into())
 }
 
+/// What is added to a variance, in 0 ≤ x < 1.
+pub fn eps(text: &str) -> Result<f64, String> {
+    share(text).map_err(|_| "expected a small number, in 0 ≤ x < 1".into())
+}
+
 /// The largest number that a size may have, so that products of a few of them stay within 64 bits.
 const LARGEST: usize = 65_536;
 

@@ -59,6 +59,20 @@ impl Progress for Bar {
     }
 }
 
+const PICTURES: &str = "{bar:30} {pos}/{len} pictures, {per_sec}, {eta} left";
+
+/// The bar of pictures that are looked at one by one; none for a single one.
+pub fn pictures(count: usize) -> ProgressBar {
+    if count < 2 {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(count as u64);
+    if let Ok(style) = ProgressStyle::with_template(PICTURES) {
+        bar.set_style(style.progress_chars("━╸ "));
+    }
+    bar
+}
+
 /// Draws the bar of a file that is fetched.
 #[derive(Default)]
 pub struct Fetched {

@@ -76,14 +76,17 @@ fn another_input_changes_the_sizes_or_says_why_not() {
 fn list_and_info_agree() {
     let models = json(&["list", "--json"])["models"].as_array().expect("models").clone();
     let names: Vec<&str> = models.iter().filter_map(|model| model["name"].as_str()).collect();
-    assert_eq!(names, cirio::MODELS.iter().map(|model| model.name).collect::<Vec<_>>());
+    let detectors = cirio::DETECTORS.iter().map(|model| model.name);
+    assert_eq!(names, cirio::MODELS.iter().map(|model| model.name).chain(detectors).collect::<Vec<_>>());
     for model in &models {
         let name = model["name"].as_str().expect("a name");
         let info = json(&["info", name, "--json"]);
         assert_eq!(info["params"], model["params"]);
         for weights in model["weights"].as_array().expect("weights") {
             let info = json(&["info", weights["name"].as_str().expect("a name"), "--json"]);
-            assert_eq!(info["measured"]["accuracy"], weights["accuracy"]);
+            for measure in ["accuracy", "box_ap", "mask_ap"] {
+                assert_eq!(info["measured"][measure], weights[measure]);
+            }
             assert!(!info["trained"].as_str().expect("a command").is_empty());
         }
     }

@@ -49,8 +49,8 @@ impl Rle {
         mask
     }
 
-    /// The places that belong to the mask, column by column.
-    fn runs(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
+    /// The places that belong to the mask, column by column: `column · rows + row`.
+    pub fn runs(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
         let mut place = 0;
         let ranges = self.counts.iter().enumerate().map(move |(index, &count)| {
             let run = place..place + count as usize;

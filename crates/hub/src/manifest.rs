@@ -32,6 +32,8 @@
 //! ]
 //! classes_file = "imagenet-classes.txt"       # relative to the manifest
 //! ```
+//!
+//! Weights of a detector have no preprocessing, their first class is the background, and what was measured is `box_ap` and `mask_ap`.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -93,9 +95,9 @@ pub struct Entry {
     /// The file that has them, one a line; taken into `classes` when a manifest is read.
     #[serde(default, deserialize_with = "inside", skip_serializing)]
     classes_file: Option<PathBuf>,
-    /// The way from a picture to the model's input.
-    #[serde(deserialize_with = "steps")]
-    pub preprocessing: Preprocess,
+    /// The way from a picture to the model's input; none for a detector, which takes pictures as they are.
+    #[serde(default, deserialize_with = "steps", skip_serializing_if = "Option::is_none")]
+    pub preprocessing: Option<Preprocess>,
     /// The command that made it, or what is known of its training.
     #[serde(deserialize_with = "text")]
     pub trained: String,
@@ -106,16 +108,22 @@ pub struct Entry {
     pub note: Option<String>,
 }
 
-/// How good weights are, and on what that was measured.
+/// How good weights are, and on what that was measured: the accuracy of a classifier, or a detector's average precision.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measured {
     /// The part of the pictures whose first class is right, 0 … 1.
-    #[serde(deserialize_with = "fraction")]
-    pub accuracy: f64,
+    #[serde(default, deserialize_with = "some_fraction", skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
     /// The part of the pictures whose class is among the first five, 0 … 1.
     #[serde(default, deserialize_with = "some_fraction", skip_serializing_if = "Option::is_none")]
     pub top5: Option<f64>,
+    /// COCO's average precision of boxes, over the IoU 0.5 to 0.95, 0 … 1.
+    #[serde(default, deserialize_with = "some_fraction", skip_serializing_if = "Option::is_none")]
+    pub box_ap: Option<f64>,
+    /// The same of masks.
+    #[serde(default, deserialize_with = "some_fraction", skip_serializing_if = "Option::is_none")]
+    pub mask_ap: Option<f64>,
     /// The number of pictures.
     pub count: u64,
     /// The pictures.
@@ -174,6 +182,12 @@ impl Entry {
             (None, _) if self.bytes.is_some() || self.sha256.is_some() => {
                 return Err("`bytes` and `sha256` belong to a `file`; each source has its own".to_owned());
             }
+            _ => {}
+        }
+        match (self.measured.accuracy, self.measured.box_ap) {
+            (None, None) => return Err("key `measured`: missing field `accuracy`, or `box_ap`".to_owned()),
+            (Some(_), Some(_)) => return Err("key `measured`: `accuracy` is a classifier's and `box_ap` a detector's, not both".to_owned()),
+            (Some(_), None) if self.preprocessing.is_none() => return Err("missing field `preprocessing`".to_owned()),
             _ => {}
         }
         // The hub states the hash of what it holds; other servers do not.
@@ -352,20 +366,16 @@ fn classes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> 
     }
 }
 
-fn steps<'de, D: Deserializer<'de>>(from: D) -> Result<Preprocess, D::Error> {
+fn steps<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Preprocess>, D::Error> {
     let steps = Preprocess::deserialize(from)?;
     steps.check().map_err(|error| D::Error::custom(format_args!("key `preprocessing`: {error}")))?;
-    Ok(steps)
-}
-
-fn fraction<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
-    let fraction = f64::deserialize(from)?;
-    match (0.0..=1.0).contains(&fraction) {
-        true => Ok(fraction),
-        false => Err(D::Error::custom(format_args!("must lie in 0 … 1, this is {fraction}"))),
-    }
+    Ok(Some(steps))
 }
 
 fn some_fraction<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
-    fraction(from).map(Some)
+    let fraction = f64::deserialize(from)?;
+    match (0.0..=1.0).contains(&fraction) {
+        true => Ok(Some(fraction)),
+        false => Err(D::Error::custom(format_args!("must lie in 0 … 1, this is {fraction}"))),
+    }
 }

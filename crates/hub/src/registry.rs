@@ -73,7 +73,7 @@ pub struct Resolved {
     pub model: Option<String>,
     /// The names of the K classes, in the order of the outputs.
     pub classes: Option<Vec<String>>,
-    /// The way from a picture to the model's input.
+    /// The way from a picture to the model's input, where it is known; a detector needs none.
     pub preprocessing: Option<Preprocess>,
     /// The manifest's entry.
     pub entry: Option<Entry>,
@@ -276,7 +276,7 @@ fn resolve(entry: &Entry, path: PathBuf) -> Result<Resolved> {
         path,
         model: Some(entry.model.clone()),
         classes: Some(entry.classes.clone()),
-        preprocessing: Some(entry.preprocessing.clone()),
+        preprocessing: entry.preprocessing.clone(),
         entry: Some(entry.clone()),
         source: Source::Registry,
     })

@@ -24,6 +24,15 @@ fn an_entry_says_all_that_is_known() {
     assert!(Manifest::parse("").unwrap().weights.is_empty());
 }
 
+#[test]
+fn weights_of_a_detector_need_no_preprocessing() {
+    let (upper, _) = good().split_once("[weights.preprocessing]").map(|(upper, lower)| (upper.to_owned(), lower.to_owned())).unwrap();
+    assert!(error(&upper).contains("missing field `preprocessing`"));
+    let manifest = Manifest::parse(&upper.replace("accuracy = 0.5", "box_ap = 0.379, mask_ap = 0.346")).unwrap();
+    let measured = &manifest.weights[0].measured;
+    assert_eq!((measured.accuracy, measured.box_ap, measured.mask_ap), (None, Some(0.379), Some(0.346)));
+}
+
 /// A manifest goes through the same types back to text and is the same after it.
 #[test]
 fn an_entry_survives_writing() {
@@ -60,6 +69,9 @@ fn errors_name_file_line_and_key() {
         ("licence", "sources = [{ address = \"hf://a/b/c.pth\" }]\nlicence", 1, "`file` or `sources`, not both"),
         ("pad = 2", "padding = 2", 15, "unknown field `padding`"),
         ("std = [0.8]", "std = [0.0]", 12, "key `preprocessing`"),
+        ("accuracy = 0.5", "top5 = 0.5", 1, "key `measured`: missing field `accuracy`, or `box_ap`"),
+        ("accuracy = 0.5", "accuracy = 0.5, box_ap = 0.5", 1, "not both"),
+        ("accuracy = 0.5", "box_ap = 37.0", 11, "key `measured`: must lie in 0 … 1"),
         ("[[weights]]", "version = 2\n[[weights]]", 1, "unknown field `version`"),
     ] {
         let text = good().replacen(from, to, 1);

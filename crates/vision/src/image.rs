@@ -82,6 +82,11 @@ impl Image {
         &self.data
     }
 
+    /// The values, HWC, without a copy.
+    pub fn into_data(self) -> Vec<u8> {
+        self.data
+    }
+
     /// The values of the pixel in this row and column, or `None` outside the picture.
     pub fn pixel(&self, row: usize, column: usize) -> Option<&[u8]> {
         let start = |row, column| (row * self.width + column) * self.channels;

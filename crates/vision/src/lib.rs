@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod augment;
+mod canvas;
 mod crop;
 mod draw;
 mod error;
@@ -21,6 +22,7 @@ mod preprocess;
 mod resize;
 mod tensor;
 
+pub use canvas::{Canvas, Colour, class_colour};
 pub use crop::{center_crop, crop, flip_horizontal, flip_vertical, pad, ten_crop};
 pub use draw::{diverging, enlarge, grid, tones};
 pub use error::{Error, Result};

@@ -7,6 +7,7 @@ use cirio_hub::{Entry, Presence, Registry};
 use serde::Serialize;
 
 use crate::console::{print, print_json};
+use crate::detector::parameters;
 
 /// All that is known of a model, or of weights.
 #[derive(clap::Args)]
@@ -21,10 +22,12 @@ struct About<'a> {
     task: &'a str,
     about: &'a str,
     paper: &'a str,
-    input: [usize; 3],
+    /// C, H, W; none of a detector, which takes pictures of any size.
+    input: Option<[usize; 3]>,
     classes: usize,
     params: u64,
-    macs: u64,
+    /// None of a detector, where it depends on the picture.
+    macs: Option<u64>,
     weights: Vec<String>,
 }
 
@@ -47,31 +50,46 @@ impl Args {
 }
 
 fn model(registry: &Registry, name: &str, json: bool) -> Result<()> {
-    let model = cirio::find(name)?;
-    let table = model.layers(model.classes).table()?;
-    let weights = registry.entries().iter().filter(|entry| entry.model == model.name).map(Entry::full_name).collect();
-    let about = About {
-        model: model.name,
-        task: model.task.name(),
-        about: model.about,
-        paper: model.paper,
-        input: table.input,
-        classes: model.classes,
-        params: table.parameters(),
-        macs: table.macs(),
-        weights,
+    let weights = registry.entries().iter().filter(|entry| entry.model == name).map(Entry::full_name).collect();
+    let about = match cirio::find_detector(name) {
+        Ok(model) => About {
+            model: model.name,
+            task: model.task.name(),
+            about: model.about,
+            paper: model.paper,
+            input: None,
+            classes: model.classes,
+            params: parameters(model)?,
+            macs: None,
+            weights,
+        },
+        Err(_) => {
+            let model = cirio::find(name)?;
+            let table = model.layers(model.classes).table()?;
+            About {
+                model: model.name,
+                task: model.task.name(),
+                about: model.about,
+                paper: model.paper,
+                input: Some(table.input),
+                classes: model.classes,
+                params: table.parameters(),
+                macs: Some(table.macs()),
+                weights,
+            }
+        }
     };
     if json {
         return print_json(&about);
     }
-    let [channels, height, width] = about.input;
+    let input = about.input.map_or_else(|| "colour pictures of any size".to_owned(), |[c, h, w]| format!("{c}×{h}×{w}"));
     print(format_args!("{}: {}\n", about.model, about.about))?;
     print(format_args!("task           {}", about.task))?;
     print(format_args!("paper          {}", about.paper))?;
-    print(format_args!("input          {channels}×{height}×{width}"))?;
+    print(format_args!("input          {input}"))?;
     print(format_args!("classes        {}", about.classes))?;
     print(format_args!("parameters     {}", about.params))?;
-    print(format_args!("multiply-adds  {}", about.macs))?;
+    about.macs.iter().try_for_each(|macs| print(format_args!("multiply-adds  {macs}")))?;
     print(format_args!("weights        {}", if about.weights.is_empty() { "none here".into() } else { about.weights.join(", ") }))
 }
 
@@ -116,9 +134,14 @@ fn weights(registry: &Registry, name: &str, json: bool) -> Result<()> {
     print(format_args!("licence        {}", entry.licence))?;
     print(format_args!("trained on     {}", entry.data))?;
     print(format_args!("trained by     {}", entry.trained))?;
-    print(format_args!("accuracy       {:.2} % of {} pictures ({})", 100.0 * measured.accuracy, measured.count, measured.data))?;
+    let on = format!("{} pictures ({})", measured.count, measured.data);
+    measured.accuracy.iter().try_for_each(|accuracy| print(format_args!("accuracy       {:.2} % of {on}", 100.0 * accuracy)))?;
+    measured.box_ap.iter().try_for_each(|ap| print(format_args!("AP of boxes    {:.1} on {on}", 100.0 * ap)))?;
+    measured.mask_ap.iter().try_for_each(|ap| print(format_args!("AP of masks    {:.1}", 100.0 * ap)))?;
     measured.top5.iter().try_for_each(|top5| print(format_args!("top 5          {:.2} %", 100.0 * top5)))?;
     print(format_args!("classes        {}", first_of(&entry.classes)))?;
-    print(format_args!("input          {}", serde_json::to_string(&entry.preprocessing)?))?;
+    if let Some(steps) = &entry.preprocessing {
+        print(format_args!("input          {}", serde_json::to_string(steps)?))?;
+    }
     entry.note.iter().try_for_each(|note| print(format_args!("note           {note}")))
 }

@@ -1,16 +1,18 @@
 //! `cirio list`: the models and their weights.
 
 use anyhow::Result;
+use cirio::Task;
 use cirio_hub::{Address, Entry, Presence, Registry};
 use serde::Serialize;
 
 use crate::console::{print, print_json};
+use crate::detector::parameters;
 
 /// The models of the zoo, and the weights that there are for them.
 #[derive(clap::Args)]
 pub struct Args {
     /// Only models for this task.
-    #[arg(long, value_parser = ["classify"])]
+    #[arg(long, value_parser = ["classify", "detect", "segment"])]
     task: Option<String>,
 }
 
@@ -25,9 +27,11 @@ struct Line<'a> {
     task: &'a str,
     about: &'a str,
     paper: &'a str,
-    input: [usize; 3],
+    /// C, H, W; none of a detector, which takes pictures of any size.
+    input: Option<[usize; 3]>,
     params: u64,
-    macs: u64,
+    /// None of a detector, where it depends on the picture.
+    macs: Option<u64>,
     weights: Vec<Weights<'a>>,
 }
 
@@ -36,7 +40,15 @@ struct Weights<'a> {
     name: String,
     data: &'a str,
     classes: usize,
-    accuracy: f64,
+    /// Of a classifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accuracy: Option<f64>,
+    /// Of a detector.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    box_ap: Option<f64>,
+    /// Of a detector with masks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mask_ap: Option<f64>,
     /// Of a file that the registry has.
     bytes: Option<u64>,
     /// About, of a file that is fetched.
@@ -50,27 +62,40 @@ struct Weights<'a> {
 impl Args {
     pub fn run(self, json: bool) -> Result<()> {
         let registry = Registry::locate()?;
-        let chosen = cirio::MODELS.iter().filter(|model| self.task.as_deref().is_none_or(|task| task == model.task.name()));
-        let models = chosen.map(|model| line(model, &registry)).collect::<Result<Vec<_>>>()?;
+        let chosen = |task: Task| self.task.as_deref().is_none_or(|name| name == task.name());
+        let classifiers = cirio::MODELS.iter().filter(|model| chosen(model.task)).map(|model| classifier(model, &registry));
+        let detectors = cirio::DETECTORS.iter().filter(|model| chosen(model.task)).map(|model| detector(model, &registry));
+        let models = classifiers.chain(detectors).collect::<Result<Vec<_>>>()?;
         if json {
             return print_json(&Document { models });
         }
-        print(format_args!("{:14} {:9} {:>10} {:>13}  about", "model", "task", "parameters", "multiply-adds"))?;
+        print(format_args!("{:26} {:9} {:>10} {:>13}  about", "model", "task", "parameters", "multiply-adds"))?;
         for Line { name, task, about, params, macs, .. } in &models {
-            print(format_args!("{name:14} {task:9} {:>10} {:>13}  {about}", short(*params), short(*macs)))?;
+            let macs = macs.map_or_else(|| "-".to_owned(), short);
+            print(format_args!("{name:26} {task:9} {:>10} {macs:>13}  {about}", short(*params)))?;
         }
-        print(format_args!("\n{:28} {:>8} {:>9}  {:7}  {:30}  trained on", "weights", "accuracy", "size", "file", "licence"))?;
+        print(format_args!("\n{:34} {:>19} {:>9}  {:7}  {:30}  trained on", "weights", "accuracy", "size", "file", "licence"))?;
         for weights in models.iter().flat_map(|model| &model.weights) {
             let Weights { name, data, licence, state, .. } = weights;
-            let (accuracy, size, state) = (format!("{:.2} %", 100.0 * weights.accuracy), weights.size(), state.name());
+            let (accuracy, size, state) = (weights.measured(), weights.size(), state.name());
             let from = weights.sources.first().map_or_else(String::new, |source| format!(", from {source}"));
-            print(format_args!("{name:28} {accuracy:>8} {size:>9}  {state:7}  {licence:30}  {data}{from}"))?;
+            print(format_args!("{name:34} {accuracy:>19} {size:>9}  {state:7}  {licence:30}  {data}{from}"))?;
         }
         Ok(())
     }
 }
 
 impl Weights<'_> {
+    /// `91.97 %`, or `AP 37.9, masks 34.6`.
+    fn measured(&self) -> String {
+        match (self.accuracy, self.box_ap, self.mask_ap) {
+            (Some(accuracy), ..) => format!("{:.2} %", 100.0 * accuracy),
+            (None, Some(boxes), None) => format!("AP {:.1}", 100.0 * boxes),
+            (None, Some(boxes), Some(masks)) => format!("AP {:.1}, masks {:.1}", 100.0 * boxes, 100.0 * masks),
+            (None, None, _) => "?".to_owned(),
+        }
+    }
+
     /// `97.8 MiB`.
     fn size(&self) -> String {
         let mib = self.bytes.map(|bytes| bytes as f64 / f64::from(1 << 20)).or(self.mib);
@@ -94,29 +119,49 @@ fn short(number: u64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
-fn line<'a>(model: &'a cirio::Model, registry: &'a Registry) -> Result<Line<'a>> {
+fn classifier<'a>(model: &'a cirio::Model, registry: &'a Registry) -> Result<Line<'a>> {
     let table = model.layers(model.classes).table()?;
-    let weights = |entry: &'a Entry| Weights {
+    Ok(Line {
+        name: model.name,
+        task: model.task.name(),
+        about: model.about,
+        paper: model.paper,
+        input: Some(table.input),
+        params: table.parameters(),
+        macs: Some(table.macs()),
+        weights: weights(model.name, registry),
+    })
+}
+
+fn detector<'a>(model: &'a cirio::DetectorModel, registry: &'a Registry) -> Result<Line<'a>> {
+    Ok(Line {
+        name: model.name,
+        task: model.task.name(),
+        about: model.about,
+        paper: model.paper,
+        input: None,
+        params: parameters(model)?,
+        macs: None,
+        weights: weights(model.name, registry),
+    })
+}
+
+/// What there is for a model.
+fn weights<'a>(model: &str, registry: &'a Registry) -> Vec<Weights<'a>> {
+    let line = |entry: &'a Entry| Weights {
         name: entry.full_name(),
         data: &entry.data,
         classes: entry.classes.len(),
         accuracy: entry.measured.accuracy,
+        box_ap: entry.measured.box_ap,
+        mask_ap: entry.measured.mask_ap,
         bytes: entry.bytes,
         mib: entry.sources.iter().find_map(|source| source.mib),
         licence: &entry.licence,
         state: registry.presence(entry),
         sources: entry.sources.iter().map(|source| &source.address).collect(),
     };
-    Ok(Line {
-        name: model.name,
-        task: model.task.name(),
-        about: model.about,
-        paper: model.paper,
-        input: table.input,
-        params: table.parameters(),
-        macs: table.macs(),
-        weights: registry.entries().iter().filter(|entry| entry.model == model.name).map(weights).collect(),
-    })
+    registry.entries().iter().filter(|entry| entry.model == model).map(line).collect()
 }
 
 #[cfg(test)]

@@ -1,34 +1,42 @@
 //! `cirio predict`: what is in these pictures?
 
+mod objects;
+
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use candle_core::{D, Tensor};
 use cirio_train::average_views;
-use cirio_vision::{Image, Preprocess, Views, to_tensor};
+use cirio_vision::{Preprocess, Views, to_tensor};
 use serde::Serialize;
 
 use crate::console::{Usage, one_line, print, print_json, say};
+use crate::detector::Rules;
 use crate::network::{Choice, Network};
-use crate::parse;
+use crate::{parse, pictures, progress};
 
-/// Names what is in pictures: files, or folders of them.
+/// Names what is in pictures; a detector also says where, and draws it.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Pictures, or folders whose pictures are meant.
+    /// Pictures, folders whose pictures are meant, patterns such as "*.jpg", or - for a picture on standard input.
     #[arg(required = true)]
     images: Vec<PathBuf>,
     #[command(flatten)]
     network: Choice,
-    /// How many classes to show, the likeliest first.
-    #[arg(long, default_value = "5", value_parser = parse::count)]
-    top: usize,
-    /// Swap dark and light first: for dark drawings on white paper, where the network learnt white on black.
+    /// Classifiers: how many classes to show, the likeliest first [default: 5].
+    #[arg(long, value_name = "COUNT", value_parser = parse::count)]
+    top: Option<usize>,
+    /// Classifiers: swap dark and light first: for dark drawings on white paper, where the network learnt white on black.
     #[arg(long)]
     invert: bool,
-    /// Average over views of each picture.
-    #[arg(long, value_enum, default_value = "none")]
-    tta: parse::Tta,
+    /// Classifiers: average over views of each picture [default: none].
+    #[arg(long, value_enum)]
+    tta: Option<parse::Tta>,
+    #[command(flatten)]
+    rules: Rules,
+    /// Detectors: write each picture with what was found in it into this folder, as PNG.
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -56,23 +64,20 @@ const BATCH: usize = 64;
 
 impl Args {
     pub fn run(self, json: bool) -> Result<()> {
-        let paths = pictures(&self.images)?;
-        let network = self.network.load()?;
-        let views = Views::from(self.tta);
-        network.preprocess.check_views(views).map_err(|error| Usage(format!("--tta: {error}")))?;
-        let mut predictions = Vec::new();
-        let mut failed = 0;
-        for batch in paths.chunks(BATCH / views.count()) {
-            let (read, tensors) = self.read(batch, &network, views, &mut failed);
-            let batch = predict(&network, &read, &tensors, views, self.top)?;
-            if !json {
-                batch.iter().try_for_each(show)?;
+        let paths = pictures::list(&self.images)?;
+        let (found, model) = self.network.choose()?;
+        let failed = match cirio::find_detector(&model) {
+            Ok(model) => {
+                refuse(self.classifiers_flag(), model.name, "classifiers")?;
+                let finder = self.rules.load(&self.network, &found, model)?;
+                objects::run(&finder, &paths, self.out.as_deref(), json)?
             }
-            predictions.extend(batch);
-        }
-        if json {
-            print_json(&Document { model: network.model.name, weights: &network.name, predictions })?;
-        }
+            Err(_) => {
+                let model = cirio::find(&model)?;
+                refuse(self.rules.given().or(self.out.is_some().then_some("--out")), model.name, "detectors")?;
+                self.classify(&self.network.classifier(found, model)?, &paths, json)?
+            }
+        };
         match failed {
             0 => Ok(()),
             1 => bail!("1 of {} pictures could not be read", paths.len()),
@@ -80,10 +85,39 @@ impl Args {
         }
     }
 
+    /// The first flag for classifiers alone that is given.
+    fn classifiers_flag(&self) -> Option<&'static str> {
+        let flags = [(self.top.is_some(), "--top"), (self.invert, "--invert"), (self.tta.is_some(), "--tta")];
+        flags.into_iter().find_map(|(given, flag)| given.then_some(flag))
+    }
+
+    /// Names the classes of pictures. Returns how many pictures could not be read.
+    fn classify(&self, network: &Network, paths: &[PathBuf], json: bool) -> Result<usize> {
+        let (views, top) = (Views::from(self.tta.unwrap_or(parse::Tta::None)), self.top.unwrap_or(5));
+        network.preprocess.check_views(views).map_err(|error| Usage(format!("--tta: {error}")))?;
+        let bar = progress::pictures(paths.len());
+        let mut predictions = Vec::new();
+        let mut failed = 0;
+        for batch in paths.chunks(BATCH / views.count()) {
+            let (read, tensors) = bar.suspend(|| self.read(batch, network, views, &mut failed));
+            let done = predict(network, &read, &tensors, views, top)?;
+            if !json {
+                bar.suspend(|| done.iter().try_for_each(show))?;
+            }
+            predictions.extend(done);
+            bar.inc(batch.len() as u64);
+        }
+        bar.finish_and_clear();
+        if json {
+            print_json(&Document { model: network.model.name, weights: &network.name, predictions })?;
+        }
+        Ok(failed)
+    }
+
     /// The pictures of a batch that can be read, as tensors (V, C, H, W) of their views; the others are named on stderr.
     fn read<'a>(&self, batch: &'a [PathBuf], network: &Network, views: Views, failed: &mut usize) -> (Vec<&'a Path>, Vec<Tensor>) {
         let read = |path: &Path| -> Result<Tensor> {
-            let image = Image::open(path)?;
+            let image = pictures::open(path)?;
             let image = if self.invert { image.inverted() } else { image };
             let Preprocess { mean, std, .. } = &network.preprocess;
             let views = network.preprocess.views(&image, views)?;
@@ -131,22 +165,10 @@ fn show(prediction: &Prediction) -> Result<()> {
     prediction.classes.iter().try_for_each(|class| print(format_args!("{:7.2} %  {}", 100.0 * class.probability, class.name)))
 }
 
-/// The files named, and the pictures in the folders named, in the order of their names.
-fn pictures(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for path in given {
-        if !path.is_dir() {
-            paths.push(path.clone());
-            continue;
-        }
-        let entries = std::fs::read_dir(path).with_context(|| format!("cannot read the folder {}", path.display()))?;
-        let mut inside: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
-        inside.retain(|path| path.is_file() && cirio_vision::is_picture(path));
-        if inside.is_empty() {
-            bail!("there are no pictures in the folder {}", path.display());
-        }
-        inside.sort();
-        paths.append(&mut inside);
+/// A flag that says nothing to a model of this kind is wrong usage.
+fn refuse(flag: Option<&str>, model: &str, kind: &str) -> Result<()> {
+    match flag {
+        Some(flag) => bail!(Usage(format!("{flag} is for {kind}; {model} is none"))),
+        None => Ok(()),
     }
-    Ok(paths)
 }

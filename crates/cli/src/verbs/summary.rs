@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::console::{print, print_json};
 use crate::parse;
 
-/// A model's layers with output sizes, parameters, multiply-adds and receptive fields.
+/// A model's layers with output sizes, parameters, multiply-adds and receptive fields; of a detector those below its pyramid.
 #[derive(clap::Args)]
 pub struct Args {
     /// The model, e.g. lenet5.
@@ -45,16 +45,24 @@ struct Line<'a> {
 
 impl Args {
     pub fn run(self, json: bool) -> Result<()> {
-        let model = cirio::find(&self.model)?;
-        let layers = model.layers(self.classes.unwrap_or(model.classes));
+        let (name, about, layers) = match cirio::find_detector(&self.model) {
+            Ok(model) => {
+                let layers = model.config(self.classes.unwrap_or(model.classes)).body.layers;
+                (model.name, format!("the network below its pyramid, which with the heads makes {}", model.about), layers)
+            }
+            Err(_) => {
+                let model = cirio::find(&self.model)?;
+                (model.name, model.about.to_owned(), model.layers(self.classes.unwrap_or(model.classes)))
+            }
+        };
         let layers = match self.input {
             Some(input) => layers.with_input(input),
             None => layers,
         };
         let table = layers.table()?;
         match json {
-            true => print_json(&document(model.name, &table)),
-            false => print(format_args!("{}: {}\n\n{}", model.name, model.about, table.to_string().trim_end())),
+            true => print_json(&document(name, &table)),
+            false => print(format_args!("{name}: {about}\n\n{}", table.to_string().trim_end())),
         }
     }
 }

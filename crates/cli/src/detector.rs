@@ -1,0 +1,122 @@
+//! A detector with its weights, from the flags that choose them.
+
+use anyhow::{Context, Result, bail};
+use candle_core::{DType, Device};
+use candle_nn::VarBuilder;
+use cirio::DetectorModel;
+use cirio::nn::{ParameterKind, Weights};
+use cirio_detection::{Detector, DetectorConfig};
+use cirio_hub::{Resolved, spelling};
+
+use crate::console::Usage;
+use crate::network::Choice;
+use crate::parse;
+
+/// The weight whose rows are the classes.
+const CLASSES: &str = "roi_heads.box_predictor.cls_score.weight";
+
+/// Flags for detectors alone.
+#[derive(clap::Args)]
+pub struct Rules {
+    /// Detectors: show what has at least this probability.
+    #[arg(long, value_name = "SHARE", value_parser = parse::share)]
+    score: Option<f64>,
+    /// Detectors: show these classes alone, e.g. person,dog.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    classes: Vec<String>,
+    /// Detectors: show no more than this in a picture, the likeliest first [default: 100].
+    #[arg(long, value_name = "COUNT", value_parser = parse::count)]
+    max_detections: Option<usize>,
+    /// Detectors: the eps of frozen norms [default: 0, as in torchvision's files of detectors; a body from ImageNet alone has 1e-5].
+    #[arg(long, value_name = "EPS", value_parser = parse::eps)]
+    frozen_bn_eps: Option<f64>,
+}
+
+/// A trained detector, ready to be used.
+pub struct Finder {
+    pub model: &'static DetectorModel,
+    /// What to call its weights.
+    pub name: String,
+    pub detector: Detector,
+    pub device: Device,
+    /// The names of the K classes, the background first.
+    pub classes: Vec<String>,
+    /// The labels to be shown; all if there are none.
+    pub wanted: Vec<usize>,
+    /// The least probability of what is shown.
+    pub score: f64,
+    /// The most objects that are shown.
+    pub most: usize,
+}
+
+impl Rules {
+    /// The first of these flags that is given.
+    pub fn given(&self) -> Option<&'static str> {
+        let flags = [
+            (self.score.is_some(), "--score"),
+            (!self.classes.is_empty(), "--classes"),
+            (self.max_detections.is_some(), "--max-detections"),
+            (self.frozen_bn_eps.is_some(), "--frozen-bn-eps"),
+        ];
+        flags.into_iter().find_map(|(given, flag)| given.then_some(flag))
+    }
+
+    /// Builds the detector with weights that were found.
+    pub fn load(&self, choice: &Choice, found: &Resolved, model: &'static DetectorModel) -> Result<Finder> {
+        let name = found.name();
+        let weights = spelling::respelled(&Weights::open(&found.path)?, &Default::default())?;
+        let classes = names(found.classes.clone(), &weights).with_context(|| format!("{name} as {}", model.name))?;
+        let wanted = self.labels(&classes)?;
+        let score = self.score.unwrap_or(0.5);
+        let most = self.max_detections.unwrap_or(100);
+        let mut config = self.config(model, classes.len())?;
+        config.roi.score = score as f32;
+        // Others may be likelier than those that are wanted.
+        config.roi.detections = if wanted.is_empty() { most } else { most.max(config.roi.detections) };
+        let device = choice.device()?;
+        let detector = config.load(&weights, &device).with_context(|| format!("{name} as {}", model.name))?.for_inference()?;
+        Ok(Finder { model, name, detector, device, classes, wanted, score, most })
+    }
+
+    fn config(&self, model: &DetectorModel, classes: usize) -> Result<DetectorConfig> {
+        match (self.frozen_bn_eps, model.frozen_eps) {
+            (Some(_), None) => bail!(Usage(format!("--frozen-bn-eps: {} has no frozen norms", model.name))),
+            (Some(eps), Some(_)) => Ok(model.config_with_eps(classes, eps)),
+            (None, _) => Ok(model.config(classes)),
+        }
+    }
+
+    /// The labels of the classes asked for; a name may be that of several.
+    fn labels(&self, classes: &[String]) -> Result<Vec<usize>> {
+        let mut wanted = Vec::new();
+        for name in &self.classes {
+            let labels: Vec<usize> = (1..classes.len()).filter(|&label| classes[label] == *name).collect();
+            if labels.is_empty() {
+                bail!(Usage(format!("--classes: there is no class `{name}` among {}", classes[1..].join(", "))));
+            }
+            wanted.extend(labels);
+        }
+        Ok(wanted)
+    }
+}
+
+/// The names of the classes of a file of weights, the background first: those that are known, or else numbers.
+fn names(known: Option<Vec<String>>, weights: &Weights) -> Result<Vec<String>> {
+    let classes = match weights.shapes().get(CLASSES).map(Vec::as_slice) {
+        Some(&[classes, _]) if classes > 1 => classes,
+        Some(shape) => bail!("`{CLASSES}` has the shape {shape:?}, expected at least the background and one class"),
+        None => bail!("there is no `{CLASSES}`, as a detector has it"),
+    };
+    match known {
+        Some(names) if names.len() == classes => Ok(names),
+        Some(names) => bail!("it names {} classes, and has weights for {classes}, the background among them", names.len()),
+        None => Ok((0..classes).map(|class| class.to_string()).collect()),
+    }
+}
+
+/// The number of values that are learnt.
+pub fn parameters(model: &DetectorModel) -> Result<u64> {
+    let detector = model.config(model.classes).build(VarBuilder::zeros(DType::F32, &Device::Cpu))?;
+    let learnt = detector.parameters().into_iter().filter(|parameter| parameter.kind != ParameterKind::Buffer);
+    Ok(learnt.map(|parameter| parameter.tensor.elem_count() as u64).sum())
+}
