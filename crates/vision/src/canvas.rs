@@ -185,8 +185,8 @@ mod tests {
         let inks = |row: usize| (0..20).map(|column| if drawn.pixel(row, column) == Some(&[250, 250, 0]) { '-' } else { '.' }).collect();
         let lines: Vec<String> = (0..12).map(inks).collect();
         assert_eq!(lines[1], "..---------.........", "a line of ground above the letter");
-        assert_eq!(lines[2], "..---....--.........", "the upper bar of the letter, in black");
-        assert_eq!(lines[4], "..----..---.........", "its stem");
+        assert_eq!(lines[2], "..--....---.........", "the upper bar of the letter, in black");
+        assert_eq!(lines[4], "..---..----.........", "its stem");
         assert_eq!(lines[10], "....................", "the box itself is free");
         Ok(())
     }
