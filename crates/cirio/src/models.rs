@@ -1,6 +1,10 @@
 //! The classifiers of this build. A new one is a line in [`MODELS`].
 #![cfg_attr(not(any(feature = "alexnet", feature = "lenet", feature = "resnet", feature = "vgg")), allow(unused_imports))]
 
+#[cfg(feature = "alexnet")]
+use cirio_alexnet::AlexNet;
+#[cfg(feature = "lenet")]
+use cirio_lenet::LeNet5;
 use cirio_nn::Layers;
 use cirio_nn::loss::Loss;
 #[cfg(feature = "resnet")]
@@ -16,27 +20,26 @@ pub const MODELS: &[Model] = &[
     #[cfg(feature = "lenet")]
     Model {
         about: "LeNet-5 as it is written today: ReLU, max pooling, a linear output",
-        learning_rate: 0.05,
-        ..lenet("lenet5", |classes| cirio_lenet::LeNet5 { classes, ..cirio_lenet::LeNet5::modern() }.layers())
+        ..lenet("lenet5", |classes| LeNet5 { classes, ..LeNet5::modern() }.layers())
     },
     #[cfg(feature = "lenet")]
     Model {
         about: "LeNet-5 as in the paper: partial C3, trainable subsampling, RBF output",
         loss: Loss::MaximumPosterior { rubbish: 0.1 },
         learning_rate: 0.002,
-        ..lenet("lenet5_paper", |classes| cirio_lenet::LeNet5 { classes, ..cirio_lenet::LeNet5::paper() }.layers())
+        ..lenet("lenet5_paper", |classes| LeNet5 { classes, ..LeNet5::paper() }.layers())
     },
     #[cfg(feature = "alexnet")]
     Model {
-        about: "AlexNet in one tower, as torchvision has it",
         paper: "Krizhevsky 2014",
-        ..alexnet("alexnet", |classes| cirio_alexnet::AlexNet { classes, ..cirio_alexnet::AlexNet::one_tower() }.layers())
+        ..imagenet("alexnet", "AlexNet in one tower, as torchvision has it", |classes| AlexNet { classes, ..AlexNet::one_tower() }.layers())
     },
     #[cfg(feature = "alexnet")]
     Model {
-        about: "AlexNet as in the paper: two groups, response normalisation",
         paper: "Krizhevsky, Sutskever & Hinton 2012",
-        ..alexnet("alexnet_paper", |classes| cirio_alexnet::AlexNet { classes, ..cirio_alexnet::AlexNet::paper() }.layers())
+        ..imagenet("alexnet_paper", "AlexNet as in the paper: two groups, response normalisation", |classes| {
+            AlexNet { classes, ..AlexNet::paper() }.layers()
+        })
     },
     #[cfg(feature = "vgg")]
     vgg("vgg11", "VGG, configuration A: 8 convolutions", |classes| Vgg { classes, ..Vgg::vgg11() }.layers()),
@@ -96,11 +99,6 @@ const fn imagenet(name: &'static str, about: &'static str, layers: fn(usize) -> 
         layers,
         preprocess: Preprocess::imagenet,
     }
-}
-
-#[cfg(feature = "alexnet")]
-const fn alexnet(name: &'static str, layers: fn(usize) -> Layers) -> Model {
-    imagenet(name, "", layers)
 }
 
 #[cfg(feature = "vgg")]

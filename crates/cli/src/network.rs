@@ -105,7 +105,7 @@ impl Choice {
                 bail!("the weights {} are for {theirs}, not for {asked}", found.name())
             }
             (Some(model), _) | (None, Some(model)) => model.clone(),
-            (None, None) => bail!("the file {} does not say which model it is for: add --model", found.path.display()),
+            (None, None) => bail!("the file {} does not say which model it is for: add --model", found.name()),
         };
         Ok((found, model))
     }

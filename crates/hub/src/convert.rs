@@ -12,6 +12,7 @@ use half::f16;
 use safetensors::Dtype;
 use serde::{Serialize, Serializer};
 
+use crate::verify::sha256;
 use crate::{Error, Result, pth, spelling};
 
 /// What to do beside copying.
@@ -119,7 +120,8 @@ pub(crate) fn to_safetensors(path: PathBuf, cache: &Path) -> Result<PathBuf> {
     let folder = cache.join("converted");
     let converted = folder.join(kept_as(&path).map_err(unread)?);
     if !converted.is_file() {
-        std::fs::create_dir_all(&folder).map_err(|source| Error::Read { path: folder, source })?;
+        let unmade = |error| Error::Torch { path: path.clone(), reason: format!("{} cannot be made: {error}", folder.display()) };
+        std::fs::create_dir_all(&folder).map_err(unmade)?;
         convert(&path, &converted, &Options::default())?;
     }
     Ok(converted)
@@ -131,11 +133,11 @@ fn kept_as(path: &Path) -> io::Result<String> {
     let place = path.canonicalize()?;
     let metadata = place.metadata()?;
     let since = metadata.modified()?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let bytes = place.as_os_str().as_encoded_bytes().iter().copied();
-    let all = bytes.chain(metadata.len().to_le_bytes()).chain(since.as_nanos().to_le_bytes());
-    // FNV-1a, 64 bits.
-    let hash = all.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    Ok(format!("{}-{hash:016x}.safetensors", path.file_stem().unwrap_or_default().to_string_lossy()))
+    let mut all = place.as_os_str().as_encoded_bytes().to_vec();
+    all.extend(metadata.len().to_le_bytes());
+    all.extend(since.as_nanos().to_le_bytes());
+    let hash = sha256(&mut all.as_slice())?;
+    Ok(format!("{}-{}.safetensors", path.file_stem().unwrap_or_default().to_string_lossy(), &hash[..16]))
 }
 
 /// Whether a file is torch's by its name.

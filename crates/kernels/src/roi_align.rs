@@ -39,6 +39,20 @@ pub struct RoiAlignShape {
     pub aligned: bool,
 }
 
+/// That maps C×H×W and bins of rows × columns can be computed with.
+pub(crate) fn expect_sizes([c, h, w]: [usize; 3], [rows, columns]: [usize; 2]) -> Result<(), ShapeError> {
+    expect_positive(&[
+        ("the number of channels", c),
+        ("the maps' height", h),
+        ("the maps' width", w),
+        ("the number of rows of bins", rows),
+        ("the number of columns of bins", columns),
+    ])?;
+    volume(&[c, h, w])?;
+    volume(&[c, rows, columns])?;
+    Ok(())
+}
+
 /// The plan for a RoIAlign.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RoiAlign {
@@ -51,16 +65,7 @@ impl RoiAlign {
     /// # Errors
     /// When a size is 0.
     pub fn new(shape: RoiAlignShape) -> Result<Self, ShapeError> {
-        let RoiAlignShape { c, h, w, output: [rows, columns], .. } = shape;
-        expect_positive(&[
-            ("the number of channels", c),
-            ("the maps' height", h),
-            ("the maps' width", w),
-            ("the number of rows of bins", rows),
-            ("the number of columns of bins", columns),
-        ])?;
-        volume(&[c, h, w])?;
-        volume(&[c, rows, columns])?;
+        expect_sizes([shape.c, shape.h, shape.w], shape.output)?;
         Ok(Self { shape })
     }
 

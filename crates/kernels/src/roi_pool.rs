@@ -6,9 +6,9 @@
 
 use std::ops::Range;
 
-use crate::error::{ShapeError, expect, expect_positive, volume};
+use crate::error::{ShapeError, expect};
 use crate::parallel::{COST, for_each_piece};
-use crate::roi_align::Region;
+use crate::roi_align::{Region, expect_sizes};
 
 /// The sizes of a RoIPool.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,16 +37,7 @@ impl RoiPool {
     /// # Errors
     /// When a size is 0.
     pub fn new(shape: RoiPoolShape) -> Result<Self, ShapeError> {
-        let RoiPoolShape { c, h, w, output: [rows, columns], .. } = shape;
-        expect_positive(&[
-            ("the number of channels", c),
-            ("the maps' height", h),
-            ("the maps' width", w),
-            ("the number of rows of bins", rows),
-            ("the number of columns of bins", columns),
-        ])?;
-        volume(&[c, h, w])?;
-        volume(&[c, rows, columns])?;
+        expect_sizes([shape.c, shape.h, shape.w], shape.output)?;
         Ok(Self { shape })
     }
 
