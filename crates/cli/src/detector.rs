@@ -1,10 +1,9 @@
 //! A detector with its weights, from the flags that choose them.
 
 use anyhow::{Context, Result, bail};
-use candle_core::{DType, Device};
-use candle_nn::VarBuilder;
+use candle_core::Device;
 use cirio::DetectorModel;
-use cirio::nn::{ParameterKind, Weights};
+use cirio::nn::Weights;
 use cirio_detection::{Detector, DetectorConfig};
 use cirio_hub::{Resolved, spelling};
 
@@ -112,11 +111,4 @@ fn names(known: Option<Vec<String>>, weights: &Weights) -> Result<Vec<String>> {
         Some(names) => bail!("it names {} classes, and has weights for {classes}, the background among them", names.len()),
         None => Ok((0..classes).map(|class| class.to_string()).collect()),
     }
-}
-
-/// The number of values that are learnt.
-pub fn parameters(model: &DetectorModel) -> Result<u64> {
-    let detector = model.config(model.classes).build(VarBuilder::zeros(DType::F32, &Device::Cpu))?;
-    let learnt = detector.parameters().into_iter().filter(|parameter| parameter.kind != ParameterKind::Buffer);
-    Ok(learnt.map(|parameter| parameter.tensor.elem_count() as u64).sum())
 }

@@ -23,9 +23,7 @@ impl Progress for Bar {
     fn epoch_begins(&mut self, epoch: u64, epochs: u64, pictures: usize) {
         self.epochs = epochs;
         let bar = ProgressBar::new(pictures as u64).with_prefix(format!("epoch {epoch}/{epochs}"));
-        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
-            bar.set_style(style.progress_chars("━╸ "));
-        }
+        dress(&bar, TEMPLATE);
         self.bar = Some(bar);
     }
 
@@ -67,9 +65,7 @@ pub fn pictures(count: usize) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(count as u64);
-    if let Ok(style) = ProgressStyle::with_template(PICTURES) {
-        bar.set_style(style.progress_chars("━╸ "));
-    }
+    dress(&bar, PICTURES);
     bar
 }
 
@@ -87,9 +83,7 @@ impl Fetched {
         if self.bar.as_ref().is_none_or(|(name, _)| name != transfer.name) {
             say(format_args!("fetching {}", transfer.name));
             let bar = ProgressBar::no_length();
-            if let Ok(style) = ProgressStyle::with_template(BYTES) {
-                bar.set_style(style.progress_chars("━╸ "));
-            }
+            dress(&bar, BYTES);
             self.clear();
             self.bar = Some((transfer.name.to_owned(), bar));
         }
@@ -107,6 +101,12 @@ impl Fetched {
 impl Drop for Fetched {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+fn dress(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("━╸ "));
     }
 }
 

@@ -7,7 +7,7 @@ use cirio_hub::{Entry, Presence, Registry};
 use serde::Serialize;
 
 use crate::console::{print, print_json};
-use crate::detector::parameters;
+use crate::facts::Facts;
 
 /// All that is known of a model, or of weights.
 #[derive(clap::Args)]
@@ -17,17 +17,10 @@ pub struct Args {
 }
 
 #[derive(Serialize)]
-struct About<'a> {
-    model: &'a str,
-    task: &'a str,
-    about: &'a str,
-    paper: &'a str,
-    /// C, H, W; none of a detector, which takes pictures of any size.
-    input: Option<[usize; 3]>,
-    classes: usize,
-    params: u64,
-    /// None of a detector, where it depends on the picture.
-    macs: Option<u64>,
+struct About {
+    model: &'static str,
+    #[serde(flatten)]
+    facts: Facts,
     weights: Vec<String>,
 }
 
@@ -50,47 +43,20 @@ impl Args {
 }
 
 fn model(registry: &Registry, name: &str, json: bool) -> Result<()> {
-    let weights = registry.entries().iter().filter(|entry| entry.model == name).map(Entry::full_name).collect();
-    let about = match cirio::find_detector(name) {
-        Ok(model) => About {
-            model: model.name,
-            task: model.task.name(),
-            about: model.about,
-            paper: model.paper,
-            input: None,
-            classes: model.classes,
-            params: parameters(model)?,
-            macs: None,
-            weights,
-        },
-        Err(_) => {
-            let model = cirio::find(name)?;
-            let table = model.layers(model.classes).table()?;
-            About {
-                model: model.name,
-                task: model.task.name(),
-                about: model.about,
-                paper: model.paper,
-                input: Some(table.input),
-                classes: model.classes,
-                params: table.parameters(),
-                macs: Some(table.macs()),
-                weights,
-            }
-        }
-    };
+    let facts = Facts::of(name)?;
+    let weights: Vec<String> = registry.entries().iter().filter(|entry| entry.model == name).map(Entry::full_name).collect();
     if json {
-        return print_json(&about);
+        return print_json(&About { model: facts.name, facts, weights });
     }
-    let input = about.input.map_or_else(|| "colour pictures of any size".to_owned(), |[c, h, w]| format!("{c}×{h}×{w}"));
-    print(format_args!("{}: {}\n", about.model, about.about))?;
-    print(format_args!("task           {}", about.task))?;
-    print(format_args!("paper          {}", about.paper))?;
+    let input = facts.input.map_or_else(|| "colour pictures of any size".to_owned(), |[c, h, w]| format!("{c}×{h}×{w}"));
+    print(format_args!("{}: {}\n", facts.name, facts.about))?;
+    print(format_args!("task           {}", facts.task))?;
+    print(format_args!("paper          {}", facts.paper))?;
     print(format_args!("input          {input}"))?;
-    print(format_args!("classes        {}", about.classes))?;
-    print(format_args!("parameters     {}", about.params))?;
-    about.macs.iter().try_for_each(|macs| print(format_args!("multiply-adds  {macs}")))?;
-    print(format_args!("weights        {}", if about.weights.is_empty() { "none here".into() } else { about.weights.join(", ") }))
+    print(format_args!("classes        {}", facts.classes))?;
+    print(format_args!("parameters     {}", facts.params))?;
+    facts.macs.iter().try_for_each(|macs| print(format_args!("multiply-adds  {macs}")))?;
+    print(format_args!("weights        {}", if weights.is_empty() { "none here".into() } else { weights.join(", ") }))
 }
 
 /// The names of classes, of very many the first.

@@ -6,7 +6,7 @@ use cirio_hub::{Address, Entry, Presence, Registry};
 use serde::Serialize;
 
 use crate::console::{print, print_json};
-use crate::detector::parameters;
+use crate::facts::Facts;
 
 /// The models of the zoo, and the weights that there are for them.
 #[derive(clap::Args)]
@@ -23,15 +23,9 @@ struct Document<'a> {
 
 #[derive(Serialize)]
 struct Line<'a> {
-    name: &'a str,
-    task: &'a str,
-    about: &'a str,
-    paper: &'a str,
-    /// C, H, W; none of a detector, which takes pictures of any size.
-    input: Option<[usize; 3]>,
-    params: u64,
-    /// None of a detector, where it depends on the picture.
-    macs: Option<u64>,
+    name: &'static str,
+    #[serde(flatten)]
+    facts: Facts,
     weights: Vec<Weights<'a>>,
 }
 
@@ -63,14 +57,15 @@ impl Args {
     pub fn run(self, json: bool) -> Result<()> {
         let registry = Registry::locate()?;
         let chosen = |task: Task| self.task.as_deref().is_none_or(|name| name == task.name());
-        let classifiers = cirio::MODELS.iter().filter(|model| chosen(model.task)).map(|model| classifier(model, &registry));
-        let detectors = cirio::DETECTORS.iter().filter(|model| chosen(model.task)).map(|model| detector(model, &registry));
-        let models = classifiers.chain(detectors).collect::<Result<Vec<_>>>()?;
+        let classifiers = cirio::MODELS.iter().filter(|model| chosen(model.task)).map(Facts::of_classifier);
+        let detectors = cirio::DETECTORS.iter().filter(|model| chosen(model.task)).map(Facts::of_detector);
+        let line = |facts: Facts| Line { name: facts.name, weights: weights(facts.name, &registry), facts };
+        let models = classifiers.chain(detectors).map(|facts| facts.map(line)).collect::<Result<Vec<_>>>()?;
         if json {
             return print_json(&Document { models });
         }
         print(format_args!("{:26} {:9} {:>10} {:>13}  about", "model", "task", "parameters", "multiply-adds"))?;
-        for Line { name, task, about, params, macs, .. } in &models {
+        for Facts { name, task, about, params, macs, .. } in models.iter().map(|model| &model.facts) {
             let macs = macs.map_or_else(|| "-".to_owned(), short);
             print(format_args!("{name:26} {task:9} {:>10} {macs:>13}  {about}", short(*params)))?;
         }
@@ -117,33 +112,6 @@ fn short(number: u64) -> String {
         _ => 0,
     };
     format!("{value:.decimals$} {unit}")
-}
-
-fn classifier<'a>(model: &'a cirio::Model, registry: &'a Registry) -> Result<Line<'a>> {
-    let table = model.layers(model.classes).table()?;
-    Ok(Line {
-        name: model.name,
-        task: model.task.name(),
-        about: model.about,
-        paper: model.paper,
-        input: Some(table.input),
-        params: table.parameters(),
-        macs: Some(table.macs()),
-        weights: weights(model.name, registry),
-    })
-}
-
-fn detector<'a>(model: &'a cirio::DetectorModel, registry: &'a Registry) -> Result<Line<'a>> {
-    Ok(Line {
-        name: model.name,
-        task: model.task.name(),
-        about: model.about,
-        paper: model.paper,
-        input: None,
-        params: parameters(model)?,
-        macs: None,
-        weights: weights(model.name, registry),
-    })
 }
 
 /// What there is for a model.
