@@ -4,7 +4,7 @@
     python3 tools/reference/detect.py --keys FOLDER
 
 The second form writes names, types and shapes of the weights of all of them, a file a model. Nothing is downloaded: each weight is
-drawn from its name and the seed by a rule that models/mask-rcnn/tests/torchvision/generated.rs has as well. Needs torch and torchvision
+drawn from its name and the seed by a rule that crates/cirio/tests/torchvision/generated.rs has as well. Needs torch and torchvision
 (Debian: python3-torch python3-torchvision).
 
 Two pictures of unlike shapes go through a detector of seven classes that is small in everything but its network. The sizes of resized

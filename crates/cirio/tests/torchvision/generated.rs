@@ -1,8 +1,12 @@
 //! Weights drawn from their names by a rule, so that torchvision and the zoo can be given the same ones without a file. The
-//! same rule in Python: `tools/reference/classify.py`.
+//! same rule in Python: `tools/reference`.
 
-use candle_core::{DType, Device, Result, Shape, Tensor};
+use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use candle_nn::var_builder::{SimpleBackend, VarBuilder};
+
+/// Predictions of detectors, of moderate size: else all scores are 0 or 1.
+const SMALL: [(&str, f64); 5] =
+    [("cls_logits", 0.25), ("rpn.head.bbox_pred", 0.05), ("box_predictor.bbox_pred", 0.3), ("cls_score", 0.12), ("mask_fcn_logits", 0.25)];
 
 /// Every weight of a network, for a seed.
 #[derive(Clone, Copy)]
@@ -14,17 +18,17 @@ pub struct Generated {
 
 impl Generated {
     pub fn new(model: &str, seed: u32) -> Self {
-        Self { seed, basic: matches!(model, "resnet18" | "resnet34") }
+        Self { seed, basic: model.contains("resnet18") || model.contains("resnet34") }
     }
 
     pub fn var_builder(self) -> VarBuilder<'static> {
         VarBuilder::from_backend(Box::new(self), DType::F32, Device::Cpu)
     }
 
-    /// An image (1, 3, H, W) with values in 0 … 1.
-    pub fn image(self, height: usize, width: usize) -> Result<Tensor> {
-        let values: Vec<f32> = self.uniform("image", 3 * height * width).map(|u| (u + 0.5) as f32).collect();
-        Tensor::from_vec(values, (1, 3, height, width), &Device::Cpu)
+    /// A picture (3, H, W) with values in 0 … 1.
+    pub fn picture(self, name: &str, height: usize, width: usize) -> Result<Tensor> {
+        let values: Vec<f32> = self.uniform(name, 3 * height * width).map(|u| (u + 0.5) as f32).collect();
+        Tensor::from_vec(values, (3, height, width), &Device::Cpu)
     }
 
     /// Numbers in -0.5 … 0.5 that depend on the name and the seed: FNV-1a, then a mixer of 32 bits.
@@ -50,16 +54,19 @@ impl Generated {
         } else if dims.len() == 1 {
             (0.2, if last_of_block { 0.25 } else { 1.0 })
         } else {
-            (2.0 * (6.0 / dims[1..].iter().product::<usize>() as f64).sqrt(), 0.0)
+            let fan = if name.contains("conv5_mask") { dims[0] } else { dims[1..].iter().product() };
+            let size = SMALL.iter().find(|(part, _)| name.contains(part)).map_or(1.0, |(_, size)| size / 6f64.sqrt());
+            (2.0 * size * (6.0 / fan as f64).sqrt(), 0.0)
         }
     }
 }
 
 impl SimpleBackend for Generated {
-    fn get(&self, shape: Shape, name: &str, _: candle_nn::Init, dtype: DType, device: &Device) -> Result<Tensor> {
+    fn get(&self, shape: Shape, name: &str, _: candle_nn::Init, _: DType, device: &Device) -> Result<Tensor> {
         let (factor, offset) = self.scale(name, shape.dims());
         let values: Vec<f32> = self.uniform(name, shape.elem_count()).map(|u| (factor * u + offset) as f32).collect();
-        Tensor::from_vec(values, shape, device)?.to_dtype(dtype)
+        // Variables, so that batch norms can be trained, too.
+        Ok(Var::from_vec(values, shape, device)?.into_inner())
     }
 
     fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> Result<Tensor> {

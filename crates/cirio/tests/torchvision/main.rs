@@ -1,7 +1,8 @@
-//! torchvision's networks: the same names, and the same answers for the same weights.
+//! torchvision's networks: the same names, and the same answers for the same weights. Classifiers are here, detectors in their own module.
 //!
 //! The numbers were made by `tools/reference/make` with torchvision 0.14.1 and torch 1.13.1 on a CPU.
 
+mod detectors;
 mod generated;
 
 use std::collections::BTreeMap;
@@ -61,7 +62,7 @@ impl Answer {
         // f32 sums in another order, through up to a hundred layers; the largest deviation seen was about 1.2e-5.
         const TOLERANCE: f32 = 1e-4;
         let [height, width] = self.size[..] else { anyhow::bail!("{:?} is no size", self.size) };
-        let image = Generated::new(&self.model, self.seed).image(height, width)?;
+        let image = Generated::new(&self.model, self.seed).picture("image", height, width)?.unsqueeze(0)?;
         let network = self.network()?;
         self.check(&network.forward(&image)?, TOLERANCE)?;
         self.check(&network.for_inference()?.forward(&image)?, TOLERANCE).context("in the inference form")
@@ -106,13 +107,17 @@ fn names_and_shapes_are_torchvisions() -> Result<()> {
             .filter_map(|line| line.split_once('\t'))
             .map(|(name, rest)| (name.to_owned(), rest.split_once('\t').map_or(rest, |(_, shape)| shape).to_owned()))
             .collect();
-        let network = cirio::create(model, CLASSES, VarBuilder::zeros(DType::F32, &Device::Cpu))?;
+        let zeros = VarBuilder::zeros(DType::F32, &Device::Cpu);
+        let parameters = match cirio::find_detector(model) {
+            Ok(detector) => detector.config(detector.classes).build(zeros)?.parameters(),
+            Err(_) => cirio::create(model, CLASSES, zeros)?.parameters(),
+        };
         let ours: BTreeMap<String, String> =
-            network.parameters().into_iter().map(|parameter| (parameter.name, format!("{:?}", parameter.tensor.dims()))).collect();
+            parameters.into_iter().map(|parameter| (parameter.name, format!("{:?}", parameter.tensor.dims()))).collect();
         ensure!(ours == expected, "{model}: {ours:?}");
         files += 1;
     }
-    ensure!(files == 13, "{files} lists of names");
+    ensure!(files == 23, "{files} lists of names");
     Ok(())
 }
 

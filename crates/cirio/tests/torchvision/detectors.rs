@@ -3,20 +3,21 @@
 //! The numbers were made by `tools/reference/make` with torchvision 0.14.1 and torch 1.13.1 on a CPU, in single precision. In double
 //! precision torchvision finds the same objects in the same order with the same areas; scores differ by 2e-6, boxes by 2e-4 pixels.
 
-mod generated;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use cirio_detection::{BoxHead, Detection, Detector, DetectorConfig, Limits, Mode, Result, RpnConfig, Sampler, Target, Transform, regions};
-use generated::Generated;
+use cirio::detection::{
+    BoxHead, Detection, Detector, DetectorConfig, Limits, Mode, Result, RpnConfig, Sampler, Target, Transform, regions,
+};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::Deserialize;
 
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/torchvision");
+use crate::FOLDER;
+use crate::generated::Generated;
+
 const CLASSES: usize = 7;
 const PICTURES: [(&str, usize, usize); 2] = [("img0", 94, 120), ("img1", 110, 61)];
 
@@ -91,21 +92,8 @@ fn close_boxes(what: &str, ours: [f32; 4], theirs: [f32; 4]) {
     ours.iter().zip(theirs).for_each(|(&ours, theirs)| close(what, f64::from(ours), f64::from(theirs), PIXELS));
 }
 
-/// torchvision's name and the zoo's detector.
 fn config(model: &str, classes: usize) -> DetectorConfig {
-    match model {
-        "fasterrcnn_resnet18_fpn" => cirio_faster_rcnn::resnet18_fpn(classes),
-        "fasterrcnn_resnet34_fpn" => cirio_faster_rcnn::resnet34_fpn(classes),
-        "fasterrcnn_resnet50_fpn" => cirio_faster_rcnn::resnet50_fpn(classes),
-        "fasterrcnn_resnet101_fpn" => cirio_faster_rcnn::resnet101_fpn(classes),
-        "fasterrcnn_resnet50_fpn_v2" => cirio_faster_rcnn::resnet50_fpn_v2(classes),
-        "maskrcnn_resnet18_fpn" => cirio_mask_rcnn::resnet18_fpn(classes),
-        "maskrcnn_resnet34_fpn" => cirio_mask_rcnn::resnet34_fpn(classes),
-        "maskrcnn_resnet50_fpn" => cirio_mask_rcnn::resnet50_fpn(classes),
-        "maskrcnn_resnet101_fpn" => cirio_mask_rcnn::resnet101_fpn(classes),
-        "maskrcnn_resnet50_fpn_v2" => cirio_mask_rcnn::resnet50_fpn_v2(classes),
-        other => panic!("no detector is named {other}"),
-    }
+    cirio::find_detector(model).expect("a detector").config(classes)
 }
 
 /// Small in everything but the network.
@@ -140,7 +128,7 @@ fn targets(masks: bool) -> Result<Vec<Target>> {
 
 impl Answer {
     fn generated(&self) -> Generated {
-        Generated { seed: self.seed, basic: self.model.contains("resnet18") || self.model.contains("resnet34") }
+        Generated::new(&self.model, self.seed)
     }
 
     fn pictures(&self) -> Result<Vec<Tensor>> {
@@ -213,7 +201,7 @@ impl Answer {
 }
 
 fn check(model: &str) -> Result<()> {
-    let text = std::fs::read_to_string(Path::new(FOLDER).join("answers.json")).expect("the answers");
+    let text = std::fs::read_to_string(Path::new(FOLDER).join("detectors.json")).expect("the answers");
     let answers: Vec<Answer> = serde_json::from_str(&text).expect("sound answers");
     answers.iter().find(|answer| answer.model == model).expect("an answer").check()
 }
@@ -238,29 +226,11 @@ fn mask_rcnn_of_the_second_version() -> Result<()> {
     check("maskrcnn_resnet50_fpn_v2")
 }
 
-/// A line a tensor, with tabs between name, type and shape: `rpn.head.cls_logits.bias float32 [3]`.
-fn names(model: &str) -> BTreeMap<String, String> {
-    let path = Path::new(FOLDER).join(format!("keys/{model}.txt"));
-    let text = std::fs::read_to_string(&path).expect("a list of names");
-    let line = |line: &str| {
-        let mut parts = line.split('\t');
-        let (name, _, shape) = (parts.next()?, parts.next()?, parts.next()?);
-        Some((name.to_owned(), shape.to_owned()))
-    };
-    text.lines().filter_map(line).collect()
-}
-
 #[test]
-fn names_and_shapes_are_torchvisions() -> Result<()> {
-    for kind in ["fasterrcnn", "maskrcnn"] {
-        for body in ["resnet18_fpn", "resnet34_fpn", "resnet50_fpn", "resnet101_fpn", "resnet50_fpn_v2"] {
-            let model = format!("{kind}_{body}");
-            let parameters = config(&model, 91).build(VarBuilder::zeros(DType::F32, &Device::Cpu))?.parameters();
-            assert!(parameters.is_sorted_by_key(|parameter| parameter.depth), "depths go on");
-            let ours: BTreeMap<String, String> =
-                parameters.into_iter().map(|parameter| (parameter.name, format!("{:?}", parameter.tensor.dims()))).collect();
-            assert_eq!(ours, names(&model), "{model}");
-        }
+fn what_a_detector_is_made_of() -> Result<()> {
+    for model in cirio::DETECTORS {
+        let parameters = model.config(91).build(VarBuilder::zeros(DType::F32, &Device::Cpu))?.parameters();
+        assert!(parameters.is_sorted_by_key(|parameter| parameter.depth), "{}: depths go on", model.name);
     }
     assert!(matches!(config("maskrcnn_resnet50_fpn_v2", 91).roi.head, BoxHead::Convolutions(_)));
     Ok(())
