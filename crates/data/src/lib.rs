@@ -19,6 +19,7 @@ pub mod folder;
 pub mod idx;
 mod loader;
 mod memory;
+pub mod objects;
 mod parallel;
 mod relabelled;
 mod seed;

@@ -29,8 +29,8 @@ pub enum Error {
     #[error("{0}")]
     Mask(String),
     /// Runs that are no mask.
-    #[error("{0}")]
-    Rle(String),
+    #[error(transparent)]
+    Rle(#[from] cirio_coco::Error),
     /// A key point that cannot be found.
     #[error("{0}")]
     Keypoint(String),

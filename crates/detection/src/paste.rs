@@ -5,9 +5,10 @@
 
 use std::ops::Range;
 
+use cirio_coco::{Rle, Runs};
+
 use crate::boxes::{Xyxy, from_cxcywh, to_cxcywh};
-use crate::rle::Runs;
-use crate::{Error, Result, Rle};
+use crate::{Error, Result};
 
 /// The largest image, in pixels, that a mask is enlarged for.
 const LARGEST: usize = 1 << 30;
@@ -74,7 +75,7 @@ impl Mask {
             runs.add(false, rows - patch.rows.end);
         }
         runs.add(false, (columns - patch.columns.end) * rows);
-        runs.of(self.image)
+        Ok(runs.of(self.image)?)
     }
 
     /// The part of the image that the box covers. The square gets a margin of zeros and the box grows by as much, so that masks fade out at

@@ -127,8 +127,9 @@ impl Rle {
     }
 }
 
-/// Runs that grow, column by column.
-pub(crate) struct Runs {
+/// Runs that grow, column by column, for masks that are never held pixel by pixel.
+#[derive(Clone, Debug)]
+pub struct Runs {
     counts: Vec<u32>,
 }
 
@@ -141,7 +142,7 @@ impl Default for Runs {
 
 impl Runs {
     /// Adds pixels that all belong to the mask, or all do not.
-    pub(crate) fn add(&mut self, ours: bool, pixels: usize) {
+    pub fn add(&mut self, ours: bool, pixels: usize) {
         let last_is_ours = self.counts.len().is_multiple_of(2);
         if pixels > 0 && last_is_ours != ours {
             self.counts.push(0);
@@ -152,7 +153,10 @@ impl Runs {
     }
 
     /// The mask of `[rows, columns]`.
-    pub(crate) fn of(self, size: [usize; 2]) -> Result<Rle> {
+    ///
+    /// # Errors
+    /// When they do not add up to its number of pixels.
+    pub fn of(self, size: [usize; 2]) -> Result<Rle> {
         Rle::new(size, self.counts)
     }
 }
