@@ -40,7 +40,8 @@ impl Progress for Bar {
         }
         let scores = line.scores.map_or_else(String::new, |scores| {
             let best = if best { ", the best so far" } else { "" };
-            format!(", validation loss {:.4}, accuracy {:.2} %{best}", scores.loss, 100.0 * scores.accuracy)
+            let (name, value) = scores.headline();
+            format!(", validation loss {:.4}, {name} {:.2} %{best}", scores.loss(), 100.0 * value)
         });
         let each = line.seconds / line.epoch.max(1) as f64;
         let left = Duration::from_secs_f64((each * self.epochs.saturating_sub(line.epoch) as f64).clamp(0.0, 1e9));

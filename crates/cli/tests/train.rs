@@ -336,7 +336,7 @@ fn a_run_has_the_preprocessing_of_the_weights_that_it_begins_with() {
         let out = path(folder.path(), name);
         train(&data, &out, &[&["--epochs", "1"], weights].concat());
         let config = cirio_train::RunFolder::config(Path::new(&out)).expect("a run");
-        (config.preprocess, config.train.augment.to_string())
+        (config.preprocess.expect("a classifier's"), config.train.augment.to_string())
     };
     let (usual, augment) = made("usual", &[]);
     assert_eq!((usual.crop, augment.as_str()), (None, "crop:2"));

@@ -9,7 +9,7 @@ use cirio_nn::{DropoutState, Store, Weights, files};
 use serde::{Deserialize, Serialize};
 
 use crate::optim::Optimizer;
-use crate::{Ema, Error, Result, Scores, TrainConfig};
+use crate::{Ema, Error, Quality, Result, TrainConfig};
 
 /// The key under which the state stands in the file.
 const STATE: &str = "state";
@@ -25,7 +25,7 @@ pub(crate) struct State {
     /// Seconds of training so far.
     pub seconds: f64,
     /// The best result so far and its epoch.
-    pub best: Option<(u64, Scores)>,
+    pub best: Option<(u64, Quality)>,
     /// Number and hash of the pictures to train with, and of those for validation.
     pub pictures: Option<[(usize, u64); 2]>,
     dropout_seed: u64,

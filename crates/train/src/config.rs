@@ -1,5 +1,6 @@
 //! All that decides a run, as it stands in its `config.toml`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cirio_nn::loss::Loss;
@@ -16,8 +17,10 @@ use crate::{Curve, Error, Result, Schedule};
 pub struct TrainConfig {
     /// Times that every picture is seen.
     pub epochs: u64,
-    /// Pictures a step.
+    /// Pictures a pass.
     pub batch: usize,
+    /// Passes a step: their gradients are averaged. With more than one a machine with little memory can take large steps.
+    pub accumulate: u64,
     /// The learning rate at the top of the schedule.
     pub learning_rate: f64,
     /// The head's own rate at the top of the schedule, where it is not that of the others; the head is [`cirio_nn::Stack::head`].
@@ -104,6 +107,7 @@ impl Default for TrainConfig {
         Self {
             epochs: 20,
             batch: 128,
+            accumulate: 1,
             learning_rate: 0.05,
             head_learning_rate: None,
             weight_decay: 5e-4,
@@ -135,8 +139,10 @@ impl TrainConfig {
             true => Ok(()),
             false => Err(Error::config(key, value, expected)),
         };
-        if self.epochs == 0 || self.batch == 0 {
-            return Err(Error::config("epochs and batch", format_args!("{} and {}", self.epochs, self.batch), "at least 1 each"));
+        for (key, count) in [("epochs", self.epochs), ("batch", self.batch as u64), ("accumulate", self.accumulate)] {
+            if count == 0 {
+                return Err(Error::config(key, count, "at least 1"));
+            }
         }
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
             return Err(Error::config("weight_decay", self.weight_decay, "a number of at least 0"));
@@ -228,8 +234,20 @@ pub struct RunConfig {
     pub classes: Vec<String>,
     /// How the network is trained.
     pub train: TrainConfig,
-    /// The way from a picture to the network's input.
-    pub preprocess: Preprocess,
+    /// The way from a picture to a classifier's input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preprocess: Option<Preprocess>,
+}
+
+impl RunConfig {
+    /// What a file of the run's weights says of itself: its classes, and how it sees pictures.
+    pub(crate) fn texts(&self) -> serde_json::Result<BTreeMap<String, String>> {
+        let mut texts = BTreeMap::from([("classes".to_owned(), serde_json::to_string(&self.classes)?)]);
+        if let Some(preprocess) = &self.preprocess {
+            texts.insert("preprocess".to_owned(), serde_json::to_string(preprocess)?);
+        }
+        Ok(texts)
+    }
 }
 
 #[cfg(test)]
@@ -257,7 +275,7 @@ mod tests {
                 schedule: Schedule { curve: Curve::MultiStep { milestones: vec![3, 5], gamma: 0.1 }, ..Schedule::default() },
                 ..TrainConfig::default()
             },
-            preprocess: Preprocess::imagenet(),
+            preprocess: Some(Preprocess::imagenet()),
         };
         let text = toml::to_string(&config).expect("TOML");
         assert_eq!(toml::from_str::<RunConfig>(&text).expect(&text), config);
@@ -290,6 +308,7 @@ mod tests {
         usual().check().expect("the defaults are sound");
         for (wrong, word) in [
             (TrainConfig { epochs: 0, ..usual() }, "epochs"),
+            (TrainConfig { accumulate: 0, ..usual() }, "accumulate"),
             (TrainConfig { learning_rate: f64::NAN, ..usual() }, "learning_rate"),
             (TrainConfig { head_learning_rate: Some(0.0), ..usual() }, "head_learning_rate"),
             (TrainConfig { unfreeze: Some(0), freeze: vec!["conv".into()], ..usual() }, "unfreeze"),

@@ -10,23 +10,28 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
+mod classifier;
 mod config;
 mod ema;
 mod error;
 mod evaluate;
 mod finder;
+mod learner;
 mod metrics;
 pub mod optim;
 mod run;
 mod schedule;
+mod steps;
 mod trainer;
 
+pub use classifier::Classifier;
 pub use config::{ClassWeights, Mix, RunConfig, TrainConfig};
 pub use ema::Ema;
 pub use error::{Error, Result};
 pub use evaluate::{average_views, evaluate};
 pub use finder::{Finding, find_learning_rate};
-pub use metrics::{ClassScores, Confusion, Scores, Tally};
+pub use learner::{Batched, Epoch, Evaluated, Learner, Report};
+pub use metrics::{ClassScores, Confusion, Quality, Scores, Tally};
 pub use run::{EpochLine, RunFolder, StepLine};
 pub use schedule::{Curve, Length, Schedule};
 pub use trainer::{Outcome, Progress, Trainer};

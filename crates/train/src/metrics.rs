@@ -25,6 +25,50 @@ impl Scores {
     }
 }
 
+/// The numbers of an evaluation, of whatever was evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Quality {
+    /// Of a classifier.
+    Classes(Scores),
+}
+
+impl Quality {
+    /// Whether these are better. Those of another task never are.
+    pub fn better_than(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Classes(own), Self::Classes(other)) => own.better_than(other),
+        }
+    }
+
+    /// Pictures evaluated.
+    pub fn count(&self) -> u64 {
+        match self {
+            Self::Classes(scores) => scores.count,
+        }
+    }
+
+    /// The mean loss.
+    pub fn loss(&self) -> f64 {
+        match self {
+            Self::Classes(scores) => scores.loss,
+        }
+    }
+
+    /// The number that says most, with its name: a classifier's accuracy.
+    pub fn headline(&self) -> (&'static str, f64) {
+        match self {
+            Self::Classes(scores) => ("accuracy", scores.accuracy),
+        }
+    }
+
+    /// What a file of weights says of it.
+    pub(crate) fn texts(&self) -> [(String, String); 1] {
+        let (name, value) = self.headline();
+        [(name.to_owned(), value.to_string())]
+    }
+}
+
 /// Adds up what a classifier says, batch by batch.
 #[derive(Clone, Debug)]
 pub struct Tally {

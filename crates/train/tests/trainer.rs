@@ -12,7 +12,8 @@ use cirio_nn::loss::Loss;
 use cirio_nn::{Layers, Store, Weights};
 use cirio_train::optim::{AdamW, Clip, Rule};
 use cirio_train::{
-    ClassWeights, EpochLine, Error, Mix, Outcome, Progress, Result, RunConfig, RunFolder, TrainConfig, Trainer, find_learning_rate,
+    ClassWeights, Classifier, EpochLine, Error, Mix, Outcome, Progress, Result, RunConfig, RunFolder, TrainConfig, Trainer,
+    find_learning_rate,
 };
 use cirio_vision::{Preprocess, Resize};
 
@@ -48,7 +49,7 @@ fn config() -> RunConfig {
             seed: 3,
             ..TrainConfig::default()
         },
-        preprocess: Preprocess {
+        preprocess: Some(Preprocess {
             channels: 1,
             resize: Resize::Exact { height: SIDE, width: SIDE },
             crop: None,
@@ -56,7 +57,7 @@ fn config() -> RunConfig {
             fill: 0,
             mean: vec![0.5],
             std: vec![0.5],
-        },
+        }),
     }
 }
 
@@ -82,10 +83,11 @@ fn store(config: &RunConfig) -> Store {
 }
 
 fn loaders(config: &RunConfig, workers: usize) -> Result<(Loader, Loader)> {
+    let preprocess = config.preprocess.as_ref().expect("a classifier's");
     let plain = LoaderConfig { batch: config.train.batch, seed: config.train.seed, workers, ..LoaderConfig::default() };
     let shuffled = LoaderConfig { order: Order::Shuffled, ..plain.clone() };
-    let train = Loader::new(dataset(2), shuffled, config.preprocess.clone(), Some(config.train.augment.clone()))?;
-    Ok((train, Loader::new(dataset(2), plain, config.preprocess.clone(), None)?))
+    let train = Loader::new(dataset(2), shuffled, preprocess.clone(), Some(config.train.augment.clone()))?;
+    Ok((train, Loader::new(dataset(2), plain, preprocess.clone(), None)?))
 }
 
 const LOSS: Loss = Loss::CrossEntropy { label_smoothing: 0.0 };
@@ -107,7 +109,9 @@ fn train(folder: &Path, config: RunConfig, workers: usize, progress: &mut dyn Pr
     };
     let store = store(&config);
     let (train, val) = loaders(&config, workers)?;
-    Trainer::new(&layers(), &store, LOSS, config, folder)?.run(&train, Some(&val), progress)
+    let layers = layers();
+    let learner = Classifier::new(&layers, &store, LOSS, &config.train, train, Some(val))?;
+    Trainer::new(learner, &store, config, folder)?.run(progress)
 }
 
 fn bytes(folder: &Path, name: &str) -> Vec<u8> {
@@ -131,8 +135,8 @@ fn it_learns_and_leaves_all_its_files() -> Result<()> {
     let folder = tempfile::tempdir().expect("a folder");
     let outcome = train(folder.path(), learnable(), 1, &mut ())?;
     let (_, best) = outcome.best.expect("a best epoch");
-    assert!(best.accuracy > 0.95, "{best:?}");
-    assert_eq!((outcome.epochs, best.count, outcome.stopped_early), (8, PICTURES as u64, false));
+    assert!(best.headline().1 > 0.95, "{best:?}");
+    assert_eq!((outcome.epochs, best.count(), outcome.stopped_early), (8, PICTURES as u64, false));
     for name in [
         "config.toml",
         "metrics.jsonl",
@@ -236,7 +240,9 @@ fn what_is_frozen_is_thawed_after_its_epochs_and_moves_gently() -> Result<()> {
         let (train, val) = loaders(&config, 1)?;
         let run = RunFolder::create_at(folder.path(), &config)?;
         let mut watched = Watched(&store, Vec::new());
-        Trainer::new(&layers(), &store, LOSS, config, run)?.run(&train, Some(&val), &mut watched)?;
+        let layers = layers();
+        let learner = Classifier::new(&layers, &store, LOSS, &config.train, train, Some(val))?;
+        Trainer::new(learner, &store, config, run)?.run(&mut watched)?;
         let epochs = watched.1;
         assert!(epochs[0] == epochs[1] && epochs[1] != epochs[2] && epochs[2] != epochs[3]);
         // Five steps of at most the rate each: Adam's first steps are as long as its later ones, also for what begins late.

@@ -1,7 +1,7 @@
 //! Clipping of gradients (Pascanu et al. 2013).
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Result, Tensor, Var};
+use candle_core::{DType, Result, Var};
 use serde::{Deserialize, Serialize};
 
 /// A bound on gradients.
@@ -14,29 +14,51 @@ pub enum Clip {
     Value(f64),
 }
 
-type Change = dyn Fn(&Tensor) -> Result<Tensor>;
-
 /// Clips the gradients of `vars`.
 ///
 /// A norm that is no finite number leaves the gradients as they are: the loss of the next step will show it.
 pub fn clip<'a>(gradients: &mut GradStore, vars: impl Iterator<Item = &'a Var>, clip: Clip) -> Result<()> {
     let vars: Vec<&Var> = vars.filter(|var| gradients.get(var.as_tensor()).is_some()).collect();
-    let each: Box<Change> = match clip {
-        Clip::Value(limit) => Box::new(move |gradient| gradient.clamp(-limit, limit)),
+    let limit = match clip {
+        Clip::Value(limit) => limit,
         Clip::Norm(limit) => {
             let norm = global_norm(gradients, &vars)?;
             if !norm.is_finite() || norm <= limit {
                 return Ok(());
             }
             // torch adds 1e-6 to the norm.
-            let scale = limit / (norm + 1e-6);
-            Box::new(move |gradient| gradient * scale)
+            return scale_gradients(gradients, vars.into_iter(), limit / (norm + 1e-6));
         }
     };
     for var in vars {
         if let Some(gradient) = gradients.get(var.as_tensor()) {
-            let clipped = each(&gradient.detach())?;
+            let clipped = gradient.detach().clamp(-limit, limit)?;
             gradients.insert(var, clipped);
+        }
+    }
+    Ok(())
+}
+
+/// The sums of the gradients of `vars`; a variable may be in one store alone.
+pub(crate) fn add_gradients<'a>(mut sum: GradStore, more: &GradStore, vars: impl Iterator<Item = &'a Var>) -> Result<GradStore> {
+    for var in vars {
+        if let Some(gradient) = more.get(var.as_tensor()) {
+            let added = match sum.get(var.as_tensor()) {
+                Some(before) => (before.detach() + gradient.detach())?,
+                None => gradient.clone(),
+            };
+            sum.insert(var, added);
+        }
+    }
+    Ok(sum)
+}
+
+/// Multiplies the gradients of `vars`.
+pub(crate) fn scale_gradients<'a>(gradients: &mut GradStore, vars: impl Iterator<Item = &'a Var>, scale: f64) -> Result<()> {
+    for var in vars {
+        if let Some(gradient) = gradients.get(var.as_tensor()) {
+            let scaled = (gradient.detach() * scale)?;
+            gradients.insert(var, scaled);
         }
     }
     Ok(())
@@ -53,7 +75,7 @@ fn global_norm(gradients: &GradStore, vars: &[&Var]) -> Result<f64> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use candle_core::{Device, Tensor};
 
     use super::*;
 

@@ -11,6 +11,7 @@ use candle_core::{Result, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 pub use clip::{Clip, clip};
+pub(crate) use clip::{add_gradients, scale_gradients};
 pub use groups::{Decayed, GroupOptions, ParamGroup, param_groups};
 
 use each::{each2, each3, on_slices};

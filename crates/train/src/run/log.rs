@@ -1,5 +1,6 @@
 //! The numbers of a run as they come: `metrics.jsonl`, one JSON object a line, and the same as TensorBoard events.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::CHECKPOINT;
 use super::events::{Scalar, write_scalar, write_start};
-use crate::metrics::Scores;
+use crate::Quality;
 use crate::{Error, Result};
 use cirio_nn::files;
 
@@ -27,14 +28,17 @@ pub enum Line {
 }
 
 /// The state of training at a step.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepLine {
     /// The epoch, from 1.
     pub epoch: u64,
     /// The step, from 1, counted from the beginning of the run.
     pub step: u64,
-    /// The loss of this step's batch.
+    /// The loss of this step's pictures.
     pub loss: f64,
+    /// What it is the sum of, where it has parts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub terms: BTreeMap<String, f64>,
     /// The learning rate of this step.
     pub lr: f64,
     /// Seconds of training so far.
@@ -55,9 +59,9 @@ pub struct EpochLine {
     /// The share of training pictures that were right as they were trained on; none where targets were mixed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_accuracy: Option<f64>,
-    /// The evaluation after the epoch: `count`, `loss`, `accuracy`, `top5`; none without a validation set.
+    /// The evaluation after the epoch: `count`, `loss`, and `accuracy` and `top5` of a classifier; none without a validation set.
     #[serde(flatten)]
-    pub scores: Option<Scores>,
+    pub scores: Option<Quality>,
     /// Seconds of training so far.
     pub seconds: f64,
 }
@@ -81,13 +85,17 @@ impl Line {
     fn scalars(&self, wall_time: f64) -> Vec<Scalar> {
         let scalar = |tag: &str, step, value: f64| Scalar { tag: tag.to_owned(), step, wall_time, value: value as f32 };
         match self {
-            Self::Step(line) => vec![scalar("loss/step", line.step, line.loss), scalar("lr", line.step, line.lr)],
+            Self::Step(line) => {
+                let terms = line.terms.iter().map(|(name, term)| scalar(&format!("loss/{name}"), line.step, *term));
+                [scalar("loss/step", line.step, line.loss), scalar("lr", line.step, line.lr)].into_iter().chain(terms).collect()
+            }
             Self::Epoch(line) => {
                 let mut scalars = vec![scalar("loss/train", line.step, line.train_loss)];
                 scalars.extend(line.train_accuracy.map(|accuracy| scalar("accuracy/train", line.step, accuracy)));
                 if let Some(scores) = line.scores {
-                    scalars.push(scalar("loss/val", line.step, scores.loss));
-                    scalars.push(scalar("accuracy/val", line.step, scores.accuracy));
+                    let (name, value) = scores.headline();
+                    scalars.push(scalar("loss/val", line.step, scores.loss()));
+                    scalars.push(scalar(&format!("{name}/val"), line.step, value));
                 }
                 scalars
             }
@@ -173,8 +181,10 @@ fn now() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Scores;
 
     fn epoch(epoch: u64, scores: Option<Scores>) -> Line {
+        let scores = scores.map(Quality::Classes);
         Line::Epoch(EpochLine { epoch, step: 10 * epoch, lr: 0.1, train_loss: 1.0, train_accuracy: None, scores, seconds: epoch as f64 })
     }
 
@@ -194,7 +204,9 @@ mod tests {
     fn a_resumed_log_forgets_what_came_after_the_checkpoint() -> Result<()> {
         let folder = tempfile::tempdir().map_err(Error::io(Path::new("temporary")))?;
         let mut log = Log::open(folder.path(), 0)?;
-        let step = |epoch| Line::Step(StepLine { epoch, step: 10 * epoch - 5, loss: 1.0, lr: 0.1, seconds: epoch as f64 - 0.5 });
+        let step = |epoch| {
+            Line::Step(StepLine { epoch, step: 10 * epoch - 5, loss: 1.0, terms: BTreeMap::new(), lr: 0.1, seconds: epoch as f64 - 0.5 })
+        };
         for number in 1..=3 {
             log.push(&step(number))?;
             log.push(&epoch(number, None))?;

@@ -12,10 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cirio_nn::files;
+use cirio_vision::Preprocess;
 
 pub use log::{EpochLine, StepLine};
 pub(crate) use log::{Line, Log};
 
+use crate::learner::Report;
 use crate::{Confusion, Error, Result, RunConfig};
 
 /// The folder of one run, for this process alone: its file `lock` is locked until the last clone is dropped.
@@ -93,7 +95,7 @@ impl RunFolder {
             Error::file(&file, format_args!("line {line}: {}", error.message()))
         })?;
         config.train.check()?;
-        config.preprocess.check().map_err(|error| Error::file(&file, error))?;
+        config.preprocess.iter().try_for_each(Preprocess::check).map_err(|error| Error::file(&file, error))?;
         Ok(config)
     }
 
@@ -115,8 +117,15 @@ impl RunFolder {
         plots::curves(&self.file("curves.svg"), epochs)
     }
 
+    /// Writes and draws what is kept of the best evaluation.
+    pub(crate) fn report(&self, report: &Report, classes: &[String]) -> Result<()> {
+        match report {
+            Report::Classes(confusion) => self.confusion(confusion, classes),
+        }
+    }
+
     /// Draws the confusion matrix and writes precision, recall and F1 of each class.
-    pub(crate) fn report(&self, confusion: &Confusion, classes: &[String]) -> Result<()> {
+    fn confusion(&self, confusion: &Confusion, classes: &[String]) -> Result<()> {
         plots::confusion(&self.file("confusion.svg"), confusion, classes)?;
         let mut text = String::from("precision\trecall\tF1\tpictures\tclass\n");
         for (scores, name) in confusion.per_class().iter().zip(classes) {

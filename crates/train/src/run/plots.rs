@@ -21,23 +21,24 @@ const MOST_CLASSES: usize = 100;
 /// A line of a panel: its name, its colour, its values by epoch.
 type Curve = (&'static str, RGBColor, Vec<(f64, f64)>);
 
-/// Draws loss and accuracy over the epochs, each for training and validation.
+/// Draws the loss and the number that says most over the epochs, each for training and validation.
 pub(crate) fn curves(path: &Path, epochs: &[EpochLine]) -> Result<()> {
     let by_epoch = |value: &dyn Fn(&EpochLine) -> Option<f64>| -> Vec<(f64, f64)> {
         epochs.iter().filter_map(|line| Some((line.epoch as f64, value(line)?))).collect()
     };
     let loss: [Curve; 2] = [
         ("training", TRAIN, by_epoch(&|line| Some(line.train_loss))),
-        ("validation", VALIDATION, by_epoch(&|line| line.scores.map(|scores| scores.loss))),
+        ("validation", VALIDATION, by_epoch(&|line| line.scores.map(|scores| scores.loss()))),
     ];
-    let accuracy: [Curve; 2] = [
+    let headline: [Curve; 2] = [
         ("training", TRAIN, by_epoch(&|line| line.train_accuracy)),
-        ("validation", VALIDATION, by_epoch(&|line| line.scores.map(|scores| scores.accuracy))),
+        ("validation", VALIDATION, by_epoch(&|line| line.scores.map(|scores| scores.headline().1))),
     ];
+    let name = epochs.iter().find_map(|line| line.scores).map_or("accuracy", |scores| scores.headline().0);
     draw(path, (1000, 420), |area| {
         let (left, right) = area.split_horizontally(500);
         panel(&left, "loss", &loss)?;
-        panel(&right, "accuracy", &accuracy)
+        panel(&right, name, &headline)
     })
 }
 
@@ -142,7 +143,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::metrics::Scores;
+    use crate::{Quality, Scores};
 
     fn drawn(draw: impl FnOnce(&Path) -> Result<()>) -> Result<String> {
         let folder = tempfile::tempdir().map_err(Error::io(Path::new("temporary")))?;
@@ -153,7 +154,7 @@ mod tests {
 
     #[test]
     fn curves_of_no_one_and_two_epochs() -> Result<()> {
-        let scores = Scores { count: 5, loss: 0.5, accuracy: 0.8, top5: 1.0 };
+        let scores = Quality::Classes(Scores { count: 5, loss: 0.5, accuracy: 0.8, top5: 1.0 });
         let line =
             |epoch, scores| EpochLine { epoch, step: epoch, lr: 0.1, train_loss: 1.0, train_accuracy: Some(0.7), scores, seconds: 1.0 };
         assert!(drawn(|path| curves(path, &[]))?.contains("epoch"));
