@@ -12,19 +12,25 @@ use crate::part::join;
 use crate::roi::{convolution, to_tensor};
 use crate::{Batch, Detection, Error, Mask, Mode, Part, Region, RegionAlign, Result, Sampled, Target, boxes};
 
-/// Convolutions before a mask is enlarged.
-const CONVOLUTIONS: usize = 4;
-
 /// The sizes of a mask branch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MaskConfig {
     /// K, the number of classes with the background, which has a mask that is never used.
     pub classes: usize,
-    /// The norm behind each convolution, which then has no bias.
+    /// Convolutions before a mask is enlarged.
+    pub convolutions: usize,
+    /// The norm behind each of them, which then has no bias.
     pub norm: Option<BatchNorm>,
 }
 
-/// Four 3×3 convolutions on 14×14 features of a region, a transposed one to 28×28, and the logits of a mask for each class.
+impl MaskConfig {
+    /// torchvision's four convolutions without norms.
+    pub fn new(classes: usize) -> Self {
+        Self { classes, convolutions: 4, norm: None }
+    }
+}
+
+/// 3×3 convolutions on 14×14 features of a region, a transposed one to 28×28, and the logits of a mask for each class.
 ///
 /// Weights: `mask_head.I.…`, `mask_predictor.conv5_mask`, `mask_predictor.mask_fcn_logits`.
 pub struct MaskBranch {
@@ -42,7 +48,8 @@ impl MaskBranch {
     pub fn new(channels: usize, config: &MaskConfig, weights: VarBuilder) -> Result<Self> {
         let align = RegionAlign { side: 14 };
         let features = Layers::new([channels, align.side, align.side]);
-        let head = (0..CONVOLUTIONS).fold(features.clone(), |layers, index| convolution(layers, index, channels, config.norm.as_ref()));
+        let head =
+            (0..config.convolutions).fold(features.clone(), |layers, index| convolution(layers, index, channels, config.norm.as_ref()));
         let init = Init::KaimingNormal(Fan::Out);
         let predictor = features
             .then("conv5_mask", ConvTranspose2d { init, ..conv_transpose(channels, 2, 2) })

@@ -103,30 +103,27 @@ fn level(bounds: Xyxy, finest: f64, count: usize) -> usize {
 /// What comes between a region's features and the predictions.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BoxHead {
-    /// Two fully connected layers of 1024 features: `fc6` and `fc7`.
+    /// Two fully connected layers: `fc6` and `fc7`.
     Linear,
-    /// Four 3×3 convolutions with norms, then one fully connected layer of 1024 features: `0.0` … `3.1` and `5`.
+    /// Four 3×3 convolutions with norms, then one fully connected layer: `0.0` … `3.1` and `5`.
     Convolutions(BatchNorm),
 }
 
-/// Features that predictions are made from.
-const FEATURES: usize = 1024;
-
 impl BoxHead {
-    /// The layers for features (R, channels, side, side), to (R, 1024).
-    pub fn layers(&self, channels: usize, side: usize) -> Layers {
+    /// The layers from (R, channels, side, side) to (R, features).
+    pub fn layers(&self, channels: usize, side: usize, features: usize) -> Layers {
         let layers = Layers::new([channels, side, side]);
         match self {
             Self::Linear => layers
                 .then("flatten", Flatten)
-                .then("fc6", linear(FEATURES))
+                .then("fc6", linear(features))
                 .then("relu6", Relu)
-                .then("fc7", linear(FEATURES))
+                .then("fc7", linear(features))
                 .then("relu7", Relu),
             Self::Convolutions(norm) => (0..4)
                 .fold(layers, |layers, index| convolution(layers, index, channels, Some(norm)))
                 .then("4", Flatten)
-                .then("5", linear(FEATURES))
+                .then("5", linear(features))
                 .then("6", Relu),
         }
     }
@@ -154,6 +151,8 @@ pub struct RoiConfig {
     pub classes: usize,
     /// What comes between features and predictions.
     pub head: BoxHead,
+    /// Features that predictions are made from.
+    pub features: usize,
     /// A detection's probability is over this.
     pub score: f32,
     /// The IoU from which on the better of two detections of a class suppresses the other.
@@ -172,6 +171,7 @@ impl RoiConfig {
         Self {
             classes,
             head: BoxHead::Linear,
+            features: 1024,
             score: 0.05,
             overlap: 0.5,
             detections: 100,
@@ -220,11 +220,11 @@ impl BoxBranch {
         }
         let align = RegionAlign { side: 7 };
         let predictor = |name: &str, outputs: usize| {
-            let layers = Layers::new([FEATURES, 1, 1]).then("flatten", Flatten).then(name, linear(outputs));
+            let layers = Layers::new([config.features, 1, 1]).then("flatten", Flatten).then(name, linear(outputs));
             Part::new(&layers, weights.pp("box_predictor"))
         };
         Ok(Self {
-            head: Part::new(&config.head.layers(channels, align.side), weights.pp("box_head"))?,
+            head: Part::new(&config.head.layers(channels, align.side, config.features), weights.pp("box_head"))?,
             logits: predictor("cls_score", config.classes)?,
             offsets: predictor("bbox_pred", 4 * config.classes)?,
             align,
@@ -255,7 +255,7 @@ impl BoxBranch {
             let none = |width| Tensor::zeros((0, width), features.dtype(), features.device());
             return Ok(Predictions { logits: none(classes)?, offsets: none(4 * classes)? });
         }
-        let vectors = self.head.forward(features, mode)?.reshape((regions, FEATURES, 1, 1))?;
+        let vectors = self.head.forward(features, mode)?.reshape((regions, self.config.features, 1, 1))?;
         Ok(Predictions { logits: self.logits.forward(&vectors, mode)?, offsets: self.offsets.forward(&vectors, mode)? })
     }
 

@@ -26,7 +26,7 @@ fn config(masks: bool) -> DetectorConfig {
         pyramid: FpnConfig { channels: 8, norm: None },
         rpn: RpnConfig { anchors: [8.0, 16.0, 24.0, 32.0, 48.0].map(anchors).to_vec(), ..RpnConfig::default() },
         roi: RoiConfig { score: 0.0, ..RoiConfig::new(4) },
-        mask: masks.then_some(MaskConfig { classes: 4, norm: None }),
+        mask: masks.then_some(MaskConfig::new(4)),
     }
 }
 

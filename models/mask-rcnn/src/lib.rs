@@ -16,8 +16,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use cirio_detection::{DetectorConfig, MaskConfig};
+use cirio_detection::{Anchors, DetectorConfig, FpnConfig, Limits, MaskConfig, RoiConfig, RpnConfig, Sampler, Transform};
 use cirio_nn::layer::batch_norm;
+use cirio_resnet::ResNet;
 
 /// The tensors, so that a program needs this crate alone.
 pub use candle_core;
@@ -52,10 +53,32 @@ pub fn resnet101_fpn(classes: usize) -> DetectorConfig {
 /// ResNet-50 with batch norms everywhere, torchvision's `maskrcnn_resnet50_fpn_v2`: 46,359,409 parameters for 91 classes.
 pub fn resnet50_fpn_v2(classes: usize) -> DetectorConfig {
     let detector = cirio_faster_rcnn::resnet50_fpn_v2(classes);
-    DetectorConfig { mask: Some(MaskConfig { classes, norm: Some(batch_norm()) }), ..detector }
+    DetectorConfig { mask: Some(MaskConfig { norm: Some(batch_norm()), ..MaskConfig::new(classes) }), ..detector }
 }
 
 /// A detector of boxes with masks as well.
 pub fn with_masks(detector: DetectorConfig) -> DetectorConfig {
-    DetectorConfig { mask: Some(MaskConfig { classes: detector.roi.classes, norm: None }), ..detector }
+    DetectorConfig { mask: Some(MaskConfig::new(detector.roi.classes)), ..detector }
+}
+
+/// A light network for pictures of some two hundred pixels and objects of a tenth to a half of their sides, to be trained from random weights:
+/// batch norms everywhere but in the box head, a narrow ResNet below, about 1.4 million parameters.
+pub fn small(classes: usize) -> DetectorConfig {
+    let body = ResNet { widths: [32, 48, 96, 128], counts: [1, 2, 2, 1], ..ResNet::resnet18() };
+    let usual = cirio_faster_rcnn::on_pyramid(body, classes);
+    let anchors = |size: f32| Anchors { sizes: vec![size], ratios: vec![0.5, 1.0, 2.0] };
+    DetectorConfig {
+        transform: Transform { short_sides: vec![192], longest: 320, ..usual.transform },
+        pyramid: FpnConfig { channels: 64, norm: Some(batch_norm()) },
+        rpn: RpnConfig {
+            anchors: [24.0, 40.0, 64.0, 96.0, 144.0].map(anchors).to_vec(),
+            evaluation: Limits { before: 300, after: 100 },
+            training: Limits { before: 600, after: 300 },
+            sampler: Sampler { count: 128, ..Sampler::ANCHORS },
+            ..usual.rpn
+        },
+        roi: RoiConfig { features: 128, sampler: Sampler { count: 64, ..Sampler::PROPOSALS }, ..usual.roi },
+        mask: Some(MaskConfig { convolutions: 3, norm: Some(batch_norm()), ..MaskConfig::new(classes) }),
+        ..usual
+    }
 }

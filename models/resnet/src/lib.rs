@@ -26,7 +26,7 @@ pub use candle_core;
 /// The layers and the files of weights, so that a program needs this crate alone.
 pub use cirio_nn;
 
-/// The filters of the four stages; a bottleneck puts out four times as many.
+/// The usual filters of the four stages.
 pub const WIDTHS: [usize; 4] = [64, 128, 256, 512];
 
 /// The two kinds of residual blocks (figure 5 of the paper).
@@ -55,6 +55,8 @@ pub struct ResNet {
     pub block: Block,
     /// The number of blocks in each of the four stages.
     pub counts: [usize; 4],
+    /// The filters of the four stages, the first as many as the stem; a bottleneck puts out four times as many.
+    pub widths: [usize; 4],
     /// The normalisation behind each convolution: its eps, and whether its statistics are frozen, as detectors have them.
     pub norm: BatchNorm,
     /// K, the number of classes.
@@ -64,7 +66,7 @@ pub struct ResNet {
 impl ResNet {
     /// For ImageNet, with batch norm.
     fn imagenet(block: Block, counts: [usize; 4]) -> Self {
-        Self { block, counts, norm: batch_norm(), classes: 1000 }
+        Self { block, counts, widths: WIDTHS, norm: batch_norm(), classes: 1000 }
     }
 
     /// ResNet-18, 11,689,512 parameters.
@@ -98,12 +100,12 @@ impl ResNet {
     /// 64 to 512 channels, or 256 to 2048 of bottlenecks: C2 … C5 of the detectors.
     pub fn features(&self) -> Layers {
         let stem = Layers::new([3, 224, 224])
-            .then("conv1", Conv2d { stride: [2; 2], padding: [3; 2], ..filters(WIDTHS[0], 7) })
+            .then("conv1", Conv2d { stride: [2; 2], padding: [3; 2], ..filters(self.widths[0], 7) })
             .then("bn1", self.norm.clone())
             .then("relu", Relu)
             .then("maxpool", MaxPool2d(Pool2dConfig { stride: [2; 2], padding: [1; 2], ..max_pool(3).0 }));
-        let stages = WIDTHS.iter().zip(self.counts).zip(1..);
-        let blocks = stages.flat_map(|((&width, count), stage)| (0..count).map(move |index| (stage, width, index)));
+        let stages = self.widths.into_iter().zip(self.counts).zip(1..);
+        let blocks = stages.flat_map(|((width, count), stage)| (0..count).map(move |index| (stage, width, index)));
         blocks.fold(stem, |layers, (stage, width, index)| {
             let name = format!("layer{stage}.{index}");
             layers.then(&name, self.residual(stage, width, index)).then(format!("{name}.relu"), Relu)
@@ -132,8 +134,8 @@ impl ResNet {
                 .then("conv3", filters(outputs, 1))
                 .then("bn3", self.norm.clone()),
         };
-        // The stem puts out 64 maps, which is what the basic blocks of stage 1 have.
-        let shortcut = match first && !(stage == 1 && outputs == WIDTHS[0]) {
+        // The stem puts out as many maps as the basic blocks of stage 1 have.
+        let shortcut = match first && !(stage == 1 && outputs == self.widths[0]) {
             true => Sequence::new().then("downsample.0", Conv2d { stride, ..filters(outputs, 1) }).then("downsample.1", self.norm.clone()),
             false => Sequence::new(),
         };
