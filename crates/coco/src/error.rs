@@ -9,4 +9,7 @@ pub enum Error {
     /// Runs that are no mask.
     #[error("{0}")]
     Rle(String),
+    /// Numbers that are no polygon.
+    #[error("{0}")]
+    Polygon(String),
 }

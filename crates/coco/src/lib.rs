@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod polygon;
 mod rle;
+mod sets;
 
 pub use error::{Error, Result};
 pub use rle::{Rle, Runs};
