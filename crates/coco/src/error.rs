@@ -12,4 +12,7 @@ pub enum Error {
     /// Numbers that are no polygon.
     #[error("{0}")]
     Polygon(String),
+    /// Objects that cannot be compared.
+    #[error("{0}")]
+    Evaluation(String),
 }
