@@ -9,4 +9,10 @@ pub enum Error {
     /// Runs that are no mask.
     #[error("{0}")]
     Rle(String),
+    /// Numbers that are no polygon.
+    #[error("{0}")]
+    Polygon(String),
+    /// Objects that cannot be compared.
+    #[error("{0}")]
+    Evaluation(String),
 }

@@ -20,6 +20,7 @@ pub mod idx;
 mod loader;
 mod memory;
 pub mod objects;
+mod ordered;
 mod parallel;
 mod relabelled;
 mod seed;

@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor};
 use super::Source;
 use crate::dataset::{Sample, Skipped, Strictness};
 use crate::files::guard;
+use crate::ordered::Made;
 use crate::{Error, Purpose, Result, derived_rng};
 
 /// N pictures, ready for a network.
@@ -39,14 +40,9 @@ pub(super) struct Prepared {
     pixels: Vec<f32>,
     labels: Vec<u32>,
     indices: Vec<usize>,
-    pub(super) skipped: Vec<Skipped>,
 }
 
 impl Prepared {
-    pub(super) fn is_empty(&self) -> bool {
-        self.indices.is_empty()
-    }
-
     /// `shape` is (C, H, W).
     pub(super) fn into_batch(self, number: usize, [channels, height, width]: [usize; 3], device: &Device) -> Result<Batch> {
         let shape = (self.pixels.len() / (channels * height * width), channels, height, width);
@@ -56,13 +52,14 @@ impl Prepared {
 }
 
 impl Source {
-    /// Prepares the pictures `indices`. Gives up with an empty batch when `stopped` is set.
-    pub(super) fn prepare(&self, epoch: u64, indices: &[usize], stopped: &AtomicBool) -> Result<Prepared> {
+    /// Prepares the pictures `indices`. Gives up when `stopped` is set.
+    pub(super) fn prepare(&self, epoch: u64, indices: &[usize], stopped: &AtomicBool) -> Result<Made<Prepared>> {
         let length = self.preprocess.output_shape().iter().product::<usize>() * self.config.views.count();
         let mut batch = Prepared { pixels: vec![0.0; indices.len() * length], ..Prepared::default() };
+        let mut skipped = Vec::new();
         for &index in indices {
             if stopped.load(Ordering::Relaxed) {
-                return Ok(Prepared::default());
+                break;
             }
             let start = batch.indices.len() * length;
             let pixels = &mut batch.pixels[start..start + length];
@@ -72,12 +69,12 @@ impl Source {
                     batch.labels.push(label);
                     batch.indices.push(index);
                 }
-                (Err(Error::Picture { picture, reason }), Strictness::Lenient) => batch.skipped.push(Skipped { picture, reason }),
+                (Err(Error::Picture { picture, reason }), Strictness::Lenient) => skipped.push(Skipped { picture, reason }),
                 (Err(error), _) => return Err(error),
             }
         }
         batch.pixels.truncate(batch.indices.len() * length);
-        Ok(batch)
+        Ok(Made { value: (!batch.indices.is_empty()).then_some(batch), skipped })
     }
 
     /// Writes picture `index` into `pixels`, shape (V, C, H, W), and returns its class.

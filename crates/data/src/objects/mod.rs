@@ -2,10 +2,15 @@
 //!
 //! Every format is read into an [`ObjectSet`], and written from one. Classes count from 0 here; the background is no class.
 
+pub mod augment;
+mod loader;
+
 use std::path::PathBuf;
 
 use cirio_coco::Rle;
 use cirio_vision::Image;
+
+pub use loader::{Grouping, SceneBatch, SceneEpoch, SceneLoader, SceneLoaderConfig, Scenes};
 
 /// The edges x₁, y₁, x₂, y₂ of a box in pixels, as the file has them.
 pub type Edges = [f64; 4];
