@@ -43,6 +43,7 @@ fn main() -> Result<()> {
         strict: true,
         classes: pictures.classes().to_vec(),
         preprocess: Some(preprocess.clone()),
+        objects: None,
         train: recipe,
     };
 

@@ -22,7 +22,32 @@ pub struct DetectorModel {
     pub classes: usize,
     /// The eps of its frozen norms in the form that was published; none where norms are not frozen.
     pub frozen_eps: Option<f64>,
+    /// How it is trained where nothing else is asked for.
+    pub recipe: DetectorRecipe,
     config: fn(classes: usize, frozen_eps: f64) -> DetectorConfig,
+}
+
+/// How a detector is trained where nothing else is asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DetectorRecipe {
+    /// Pictures a pass.
+    pub batch: usize,
+    /// The learning rate for 16 pictures a step; in proportion for others.
+    pub learning_rate: f64,
+    /// The decay of weights towards 0.
+    pub weight_decay: f64,
+    /// The beginnings of names of weights that stay as they are where it begins with trained ones.
+    pub frozen: &'static [&'static str],
+}
+
+impl DetectorRecipe {
+    /// That of torchvision's `references/detection`, which trains the last three stages of a body that has been trained.
+    pub const TORCHVISION: Self = Self {
+        batch: 2,
+        learning_rate: 0.02,
+        weight_decay: 1e-4,
+        frozen: &["backbone.body.conv1", "backbone.body.bn1", "backbone.body.layer1"],
+    };
 }
 
 impl DetectorModel {
@@ -82,6 +107,14 @@ pub const DETECTORS: &[DetectorModel] = &[
         })
     },
     #[cfg(feature = "mask-rcnn")]
+    DetectorModel {
+        paper: "He, Gkioxari, Dollár & Girshick 2017, made small here",
+        classes: 11,
+        frozen_eps: None,
+        recipe: DetectorRecipe { batch: 8, learning_rate: 0.04, frozen: &[], ..DetectorRecipe::TORCHVISION },
+        ..masks("maskrcnn_small", "a light Mask R-CNN for small pictures, batch norms everywhere", |classes, _| cirio_mask_rcnn::small(classes))
+    },
+    #[cfg(feature = "mask-rcnn")]
     masks("maskrcnn_resnet101_fpn", "Mask R-CNN on a pyramid of ResNet-101", |classes, eps| mask(ResNet::resnet101(), classes, eps)),
 ];
 
@@ -89,7 +122,7 @@ pub const DETECTORS: &[DetectorModel] = &[
 #[cfg(feature = "faster-rcnn")]
 const fn boxes(name: &'static str, about: &'static str, config: fn(usize, f64) -> DetectorConfig) -> DetectorModel {
     let paper = "Ren, He, Girshick & Sun 2015; Lin et al. 2017";
-    DetectorModel { name, task: Task::Detect, about, paper, classes: 91, frozen_eps: Some(0.0), config }
+    DetectorModel { name, task: Task::Detect, about, paper, classes: 91, frozen_eps: Some(0.0), recipe: DetectorRecipe::TORCHVISION, config }
 }
 
 #[cfg(feature = "mask-rcnn")]

@@ -47,6 +47,6 @@ pub use cirio_resnet as resnet;
 pub use cirio_vgg as vgg;
 pub use cirio_vision as vision;
 
-pub use detectors::{DETECTORS, DetectorModel, find_detector};
+pub use detectors::{DETECTORS, DetectorModel, DetectorRecipe, find_detector};
 pub use models::MODELS;
 pub use registry::{Error, Model, Result, Task, create, find};

@@ -3,7 +3,7 @@
 
 use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
-use cirio_nn::{Parameter, Weights};
+use cirio_nn::{DropoutState, Parameter, Weights};
 use rand_chacha::ChaCha8Rng;
 
 use crate::part::join;
@@ -118,17 +118,30 @@ impl Detector {
     /// When a picture or a target is wrong: it is named; when the detector is in its form for evaluation.
     pub fn losses(&self, pictures: &[Tensor], targets: &[Target], rng: &mut ChaCha8Rng) -> Result<Losses> {
         let batch = self.transform.batch(pictures, Some(rng))?;
-        let targets = self.transform.targets(targets, &batch, self.boxes.classes())?;
-        let levels = self.pyramid.forward(&batch.images, Mode::Training)?;
-        let said = self.rpn.forward(&levels, Mode::Training)?;
-        let proposals = self.rpn.losses(&said, &batch, &targets, rng)?;
-        let sampled = self.boxes.sample(&self.rpn.proposals(&said, &batch, Mode::Training)?, &targets, rng);
+        self.losses_of(&batch, targets, Mode::Training, rng)
+    }
+
+    /// The same losses for pictures that are not learnt from: norms use what they have stored, and pictures get the size that they have in
+    /// evaluation.
+    ///
+    /// # Errors
+    /// As [`losses`](Self::losses), but for the form: either will do.
+    pub fn validation_losses(&self, pictures: &[Tensor], targets: &[Target], rng: &mut ChaCha8Rng) -> Result<Losses> {
+        self.losses_of(&self.batch(pictures)?, targets, Mode::Evaluation, rng)
+    }
+
+    fn losses_of(&self, batch: &Batch, targets: &[Target], mode: Mode, rng: &mut ChaCha8Rng) -> Result<Losses> {
+        let targets = self.transform.targets(targets, batch, self.boxes.classes())?;
+        let levels = self.pyramid.forward(&batch.images, mode)?;
+        let said = self.rpn.forward(&levels, mode)?;
+        let proposals = self.rpn.losses(&said, batch, &targets, rng)?;
+        let sampled = self.boxes.sample(&self.rpn.proposals(&said, batch, Mode::Training)?, &targets, rng);
         let levels = &levels[..levels.len() - 1];
-        let predictions = self.boxes.predict(&self.boxes.features(levels, &batch, &sampled.regions)?, Mode::Training)?;
+        let predictions = self.boxes.predict(&self.boxes.features(levels, batch, &sampled.regions)?, mode)?;
         let mut losses = self.boxes.losses(&predictions, &sampled, &targets)?;
         losses.terms.extend(proposals.terms);
         if let Some(mask) = &self.mask {
-            losses.terms.push(("loss_mask", mask.loss(levels, &batch, &sampled, &targets)?));
+            losses.terms.push(("loss_mask", mask.loss(levels, batch, &sampled, &targets, mode)?));
         }
         Ok(losses)
     }
@@ -173,6 +186,16 @@ impl Detector {
             mask: self.mask.map(MaskBranch::for_inference).transpose()?,
             ..self
         })
+    }
+
+    /// Where the generator of dropout stands, which some box heads have.
+    pub fn dropout_state(&self) -> DropoutState {
+        self.boxes.head().dropout_state()
+    }
+
+    /// Sets the generator of dropout, so that training goes on as if it had not been interrupted.
+    pub fn set_dropout_state(&self, state: DropoutState) {
+        self.boxes.head().set_dropout_state(state);
     }
 
     /// All tensors with their full names; none in the form for evaluation, which has them packed.

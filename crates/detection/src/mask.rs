@@ -121,13 +121,13 @@ impl MaskBranch {
     ///
     /// # Errors
     /// When a target has no masks.
-    pub fn loss(&self, levels: &[Tensor], batch: &Batch, sampled: &Sampled, targets: &[Target]) -> Result<Tensor> {
+    pub fn loss(&self, levels: &[Tensor], batch: &Batch, sampled: &Sampled, targets: &[Target], mode: Mode) -> Result<Tensor> {
         let positive: Vec<(Region, u32, usize)> = (0..sampled.regions.len())
             .filter_map(|index| sampled.truths[index].map(|truth| (sampled.regions[index], sampled.labels[index], truth)))
             .collect();
         let regions: Vec<Region> = positive.iter().map(|(region, ..)| *region).collect();
         let labels: Vec<u32> = positive.iter().map(|(_, label, _)| *label).collect();
-        let logits = self.forward(levels, batch, &regions, &labels, Mode::Training)?;
+        let logits = self.forward(levels, batch, &regions, &labels, mode)?;
         let mut wanted = Vec::new();
         for (index, target) in targets.iter().enumerate() {
             let members = positive.iter().filter(|(region, ..)| region.image == index);

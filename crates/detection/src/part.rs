@@ -2,7 +2,7 @@
 
 use candle_core::{ModuleT, Tensor};
 use candle_nn::VarBuilder;
-use cirio_nn::{Inference, InferenceConfig, Layers, Parameter, Stack};
+use cirio_nn::{DropoutState, Inference, InferenceConfig, Layers, Parameter, Stack};
 
 use crate::{Error, Result};
 
@@ -81,6 +81,21 @@ impl Part {
             fused => fused,
         };
         Ok(Self { form, taps })
+    }
+
+    /// Where the generator of its dropout stands.
+    pub fn dropout_state(&self) -> DropoutState {
+        match &self.form {
+            Form::Layers(stack) => stack.dropout_state(),
+            Form::Inference(_) => DropoutState::default(),
+        }
+    }
+
+    /// Sets the generator of its dropout.
+    pub fn set_dropout_state(&self, state: DropoutState) {
+        if let Form::Layers(stack) = &self.form {
+            stack.set_dropout_state(state);
+        }
     }
 
     /// All tensors, `prefix` and a dot before their names; none in the form for evaluation, which has them packed.

@@ -232,6 +232,11 @@ impl BoxBranch {
         })
     }
 
+    /// The part between features and predictions: some heads have dropout there.
+    pub(crate) fn head(&self) -> &Part {
+        &self.head
+    }
+
     /// K, the number of classes with the background.
     pub fn classes(&self) -> usize {
         self.config.classes

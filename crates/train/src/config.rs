@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use cirio_data::objects::augment::Augmentation;
 use cirio_nn::loss::Loss;
 use cirio_vision::Preprocess;
 use cirio_vision::augment::Pipeline;
@@ -237,12 +238,33 @@ pub struct RunConfig {
     /// The way from a picture to a classifier's input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preprocess: Option<Preprocess>,
+    /// How a detector sees pictures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<ObjectConfig>,
+}
+
+/// How a detector sees the pictures that it is trained with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectConfig {
+    /// The pixels that a picture's shorter side gets, one of these at random; the last in evaluation.
+    pub short_sides: Vec<usize>,
+    /// The most pixels that the longer side gets.
+    pub longest: usize,
+    /// The eps of norms that are frozen, where there are some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen_eps: Option<f64>,
+    /// Random changes of pictures and their objects.
+    pub augment: Augmentation,
 }
 
 impl RunConfig {
     /// What a file of the run's weights says of itself: its classes, and how it sees pictures.
     pub(crate) fn texts(&self) -> serde_json::Result<BTreeMap<String, String>> {
-        let mut texts = BTreeMap::from([("classes".to_owned(), serde_json::to_string(&self.classes)?)]);
+        // A detector's first class is the background.
+        let background = self.objects.iter().map(|_| "background");
+        let classes: Vec<&str> = background.chain(self.classes.iter().map(String::as_str)).collect();
+        let mut texts = BTreeMap::from([("classes".to_owned(), serde_json::to_string(&classes)?)]);
         if let Some(preprocess) = &self.preprocess {
             texts.insert("preprocess".to_owned(), serde_json::to_string(preprocess)?);
         }
@@ -276,6 +298,7 @@ mod tests {
                 ..TrainConfig::default()
             },
             preprocess: Some(Preprocess::imagenet()),
+            objects: None,
         };
         let text = toml::to_string(&config).expect("TOML");
         assert_eq!(toml::from_str::<RunConfig>(&text).expect(&text), config);

@@ -83,9 +83,26 @@ pub enum Error {
     /// A network that gives no finite numbers.
     #[error("the network gives a loss of {0} over the evaluated pictures: its weights are not sound")]
     NotFinite(f64),
+    /// A batch of pictures that a detector cannot learn from.
+    #[error("{pictures}: {error}")]
+    Batch {
+        /// The picture, or those of the batch.
+        pictures: String,
+        /// Why.
+        error: cirio_detection::Error,
+    },
+    /// An error of a detector.
+    #[error(transparent)]
+    Detector(#[from] cirio_detection::Error),
+    /// An evaluation that cannot be.
+    #[error(transparent)]
+    Evaluation(#[from] cirio_coco::Error),
     /// An error of a network.
     #[error(transparent)]
     Network(#[from] cirio_nn::Error),
+    /// A picture that cannot be made a tensor.
+    #[error(transparent)]
+    Picture(#[from] cirio_vision::Error),
     /// An error of a data set.
     #[error(transparent)]
     Data(#[from] cirio_data::Error),

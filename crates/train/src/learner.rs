@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use cirio_data::Skipped;
 use cirio_nn::{DropoutState, Parameter, Store};
 
-use crate::{Confusion, Quality, Result};
+use crate::{Confusion, ObjectMeasures, Quality, Result};
 
 /// A network with the pictures that it is trained and evaluated with: it knows its losses, the [`Trainer`](crate::Trainer) knows the rest.
 pub trait Learner {
@@ -79,6 +79,8 @@ pub struct Evaluated {
 pub enum Report {
     /// Which classes were taken for which.
     Classes(Confusion),
+    /// How well each class was found.
+    Objects(ObjectMeasures),
 }
 
 /// What to call the pictures of a batch: the first ones, and how many more.

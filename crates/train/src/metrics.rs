@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, ObjectScores, Result};
 
 /// The numbers of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ impl Scores {
 pub enum Quality {
     /// Of a classifier.
     Classes(Scores),
+    /// Of a detector.
+    Objects(ObjectScores),
 }
 
 impl Quality {
@@ -38,6 +40,8 @@ impl Quality {
     pub fn better_than(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Classes(own), Self::Classes(other)) => own.better_than(other),
+            (Self::Objects(own), Self::Objects(other)) => own.better_than(other),
+            _ => false,
         }
     }
 
@@ -45,6 +49,7 @@ impl Quality {
     pub fn count(&self) -> u64 {
         match self {
             Self::Classes(scores) => scores.count,
+            Self::Objects(scores) => scores.count,
         }
     }
 
@@ -52,13 +57,15 @@ impl Quality {
     pub fn loss(&self) -> f64 {
         match self {
             Self::Classes(scores) => scores.loss,
+            Self::Objects(scores) => scores.loss,
         }
     }
 
-    /// The number that says most, with its name: a classifier's accuracy.
+    /// The number that says most, with its name: a classifier's accuracy, a detector's average precision of masks, or else of boxes.
     pub fn headline(&self) -> (&'static str, f64) {
         match self {
             Self::Classes(scores) => ("accuracy", scores.accuracy),
+            Self::Objects(scores) => scores.segm_ap.map_or(("bbox AP", scores.bbox_ap), |precision| ("segm AP", precision)),
         }
     }
 

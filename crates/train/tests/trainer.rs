@@ -58,6 +58,7 @@ fn config() -> RunConfig {
             mean: vec![0.5],
             std: vec![0.5],
         }),
+        objects: None,
     }
 }
 

@@ -11,6 +11,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cirio_coco::Evaluation;
 use cirio_nn::files;
 use cirio_vision::Preprocess;
 
@@ -18,7 +19,7 @@ pub use log::{EpochLine, StepLine};
 pub(crate) use log::{Line, Log};
 
 use crate::learner::Report;
-use crate::{Confusion, Error, Result, RunConfig};
+use crate::{Confusion, Error, ObjectMeasures, Result, RunConfig};
 
 /// The folder of one run, for this process alone: its file `lock` is locked until the last clone is dropped.
 #[derive(Clone, Debug)]
@@ -121,6 +122,7 @@ impl RunFolder {
     pub(crate) fn report(&self, report: &Report, classes: &[String]) -> Result<()> {
         match report {
             Report::Classes(confusion) => self.confusion(confusion, classes),
+            Report::Objects(measures) => self.objects(measures),
         }
     }
 
@@ -131,6 +133,23 @@ impl RunFolder {
         for (scores, name) in confusion.per_class().iter().zip(classes) {
             // Writing into a string cannot fail.
             let _ = writeln!(text, "{:.4}\t{:.4}\t{:.4}\t{}\t{name}", scores.precision, scores.recall, scores.f1, scores.count);
+        }
+        Ok(files::write(&self.file("classes.tsv"), |file| file.write_all(text.as_bytes()))?)
+    }
+
+    /// Writes the precision of each class, for boxes and for masks.
+    fn objects(&self, measures: &ObjectMeasures) -> Result<()> {
+        let reports = [Some(&measures.boxes), measures.masks.as_ref()].map(|evaluation| evaluation.map(Evaluation::report));
+        let mut text = String::from("bbox AP\tbbox AP50\tsegm AP\tsegm AP50\tclass\n");
+        for (class, name) in measures.classes().enumerate() {
+            for report in &reports {
+                for which in 0..2 {
+                    let value = report.as_ref().and_then(|report| report.category(class, &report.measures()[which]));
+                    let value = value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
+                    let _ = write!(text, "{value}\t");
+                }
+            }
+            let _ = writeln!(text, "{name}");
         }
         Ok(files::write(&self.file("classes.tsv"), |file| file.write_all(text.as_bytes()))?)
     }

@@ -31,6 +31,7 @@ pub fn begin(args: &Args, model: &Model, data: &Path, json: bool) -> Result<()> 
         classes: sets.train.classes().to_vec(),
         train: args.recipe.of_classifier(model, start.is_some(), &preprocess, sets.train.len())?,
         preprocess: Some(preprocess),
+        objects: None,
     };
     config.train.check().map_err(|error| Usage(error.to_string()))?;
     warn_of_unequal_classes(&config, sets.train.as_ref());

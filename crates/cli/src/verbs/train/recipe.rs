@@ -1,7 +1,8 @@
 //! How a network is trained, from flags.
 
 use anyhow::{Result, bail};
-use cirio::Model;
+use cirio::{DetectorModel, Model};
+use cirio_data::objects::augment::Augmentation;
 use cirio_nn::loss::Loss;
 use cirio_train::optim::{AdamW, Clip, Rule, Sgd};
 use cirio_train::{ClassWeights, Curve, Mix, Schedule, TrainConfig};
@@ -39,9 +40,9 @@ pub struct Recipe {
     /// Of SGD; with Nesterov's look ahead [default: 0.9].
     #[arg(long, value_parser = parse::share)]
     momentum: Option<f64>,
-    /// Decay of the weights towards 0.
-    #[arg(long, default_value = "0.0005")]
-    weight_decay: f64,
+    /// Decay of the weights towards 0 [default: 0.0005; 0.0001 for detectors].
+    #[arg(long)]
+    weight_decay: Option<f64>,
     /// constant, cosine, one-cycle, step:EVERY:GAMMA, or multi-step:EPOCH,EPOCH:GAMMA.
     #[arg(long, default_value = "cosine", value_parser = parse::curve)]
     schedule: Curve,
@@ -49,9 +50,10 @@ pub struct Recipe {
     #[arg(long)]
     warm_up: Option<f64>,
     /// Random changes of the pictures, between commas: flip, vertical-flip, crop:PIXELS, resized-crop, affine, color-jitter,
-    /// pca-color, erase; or none [default: resized-crop,flip where pictures are cropped, else crop:2].
-    #[arg(long, value_parser = parse::augment)]
-    augment: Option<Pipeline>,
+    /// pca-color, erase; or none [default: resized-crop,flip where pictures are cropped, else crop:2]. For detectors: hflip, multiscale, lsj,
+    /// ssd, photometric, zoom-out, iou-crop, copy-paste; or none [default: hflip].
+    #[arg(long)]
+    augment: Option<String>,
     /// Mix pictures and targets; the number is α of the Beta distribution.
     #[arg(long, conflicts_with = "cutmix")]
     mixup: Option<f64>,
@@ -71,7 +73,7 @@ pub struct Recipe {
     #[arg(long)]
     patience: Option<u64>,
     /// Do not train weights whose names begin so, several between commas; the layers before the first trained one cost their
-    /// forward pass alone.
+    /// forward pass alone. `none` trains all [default: none; the first stages of a detector that begins with trained weights].
     #[arg(long, value_delimiter = ',')]
     freeze: Vec<String>,
     /// Train what --freeze names too, one name after every so many epochs, the last name first.
@@ -125,13 +127,13 @@ impl Recipe {
             accumulate: self.accumulate as u64,
             learning_rate: self.lr.unwrap_or(if trained { GENTLY * usual } else { usual }),
             head_learning_rate: self.head_lr.or((trained && self.lr.is_none()).then_some(usual)),
-            weight_decay: self.weight_decay,
+            weight_decay: self.weight_decay.unwrap_or(5e-4),
             label_smoothing: self.label_smoothing,
             layer_decay: self.layer_decay,
             seed: self.seed,
             ema: self.ema,
             patience: self.patience,
-            freeze: self.freeze.clone(),
+            freeze: self.frozen(&[]),
             unfreeze: self.unfreeze,
             class_weights: match self.class_weights {
                 Weighting::None => ClassWeights::None,
@@ -139,22 +141,83 @@ impl Recipe {
             },
             clip: self.clip.map(Clip::Norm),
             mix,
-            optimizer: match (self.optimizer, self.momentum) {
-                (Optimizer::Sgd, momentum) => {
-                    let momentum = momentum.unwrap_or(0.9);
-                    Rule::Sgd(Sgd { momentum, nesterov: momentum > 0.0 })
-                }
-                (Optimizer::Adamw, None) => Rule::AdamW(AdamW::default()),
-                (Optimizer::Adamw, Some(_)) => bail!(Usage("--momentum is SGD's; AdamW has none".into())),
-            },
+            optimizer: self.rule(true)?,
             schedule: Schedule { warm_up: self.warm_up.unwrap_or(self.usual_warm_up()), warm_up_from: 0.0, curve: self.schedule.clone() },
             augment: match (&self.augment, preprocess.crop) {
-                (Some(augment), _) => augment.clone(),
+                (Some(augment), _) => augment.parse().map_err(|error| Usage(format!("--augment: {error}")))?,
                 (None, Some(_)) => Pipeline(vec![Augment::ResizedCrop(RandomResizedCrop::default()), Augment::Flip(Flip::default())]),
                 (None, None) => Pipeline(vec![Augment::Crop(RandomCrop { padding: 2, fill: 0 })]),
             },
             ..TrainConfig::default()
         })
+    }
+
+    /// For a detector. Those of torchvision are trained as its `references/detection` does.
+    pub fn of_detector(&self, model: &DetectorModel, trained: bool, pictures: usize) -> Result<TrainConfig> {
+        let classifiers = [
+            (self.mixup.is_some(), "--mixup"),
+            (self.cutmix.is_some(), "--cutmix"),
+            (self.label_smoothing > 0.0, "--label-smoothing"),
+            (matches!(self.class_weights, Weighting::Balanced), "--class-weights"),
+        ];
+        if let Some((_, flag)) = classifiers.iter().find(|(given, _)| *given) {
+            bail!(Usage(format!("{flag}: only for classifiers, and {} is a detector", model.name)));
+        }
+        let batch = self.batch.unwrap_or(model.recipe.batch);
+        let steps = pictures.div_ceil(batch * self.accumulate).max(1) as u64;
+        let usual = match self.optimizer {
+            Optimizer::Sgd => model.recipe.learning_rate * (batch * self.accumulate) as f64 / 16.0,
+            Optimizer::Adamw => 1e-4,
+        };
+        Ok(TrainConfig {
+            epochs: self.epochs.unwrap_or(2000u64.div_ceil(steps).clamp(10, 100)),
+            batch,
+            accumulate: self.accumulate as u64,
+            learning_rate: self.lr.unwrap_or(usual),
+            head_learning_rate: self.head_lr,
+            weight_decay: self.weight_decay.unwrap_or(model.recipe.weight_decay),
+            layer_decay: self.layer_decay,
+            seed: self.seed,
+            ema: self.ema,
+            patience: self.patience,
+            freeze: self.frozen(if trained { model.recipe.frozen } else { &[] }),
+            unfreeze: self.unfreeze,
+            clip: self.clip.map(Clip::Norm),
+            optimizer: self.rule(false)?,
+            schedule: Schedule {
+                // A thousand steps, but an epoch at most.
+                warm_up: self.warm_up.unwrap_or(self.usual_warm_up().min(1000.0 / steps as f64)),
+                warm_up_from: 1e-3,
+                curve: self.schedule.clone(),
+            },
+            augment: Pipeline::default(),
+            ..TrainConfig::default()
+        })
+    }
+
+    /// How a detector's pictures are changed.
+    pub fn scene_augmentation(&self) -> Result<Augmentation> {
+        let text = self.augment.as_deref().unwrap_or("hflip");
+        Ok(text.parse().map_err(|error| Usage(format!("--augment: {error}")))?)
+    }
+
+    fn frozen(&self, usual: &[&str]) -> Vec<String> {
+        match self.freeze.as_slice() {
+            [] => usual.iter().map(ToString::to_string).collect(),
+            [none] if none == "none" => Vec::new(),
+            given => given.to_vec(),
+        }
+    }
+
+    fn rule(&self, nesterov: bool) -> Result<Rule> {
+        match (self.optimizer, self.momentum) {
+            (Optimizer::Sgd, momentum) => {
+                let momentum = momentum.unwrap_or(0.9);
+                Ok(Rule::Sgd(Sgd { momentum, nesterov: nesterov && momentum > 0.0 }))
+            }
+            (Optimizer::Adamw, None) => Ok(Rule::AdamW(AdamW::default())),
+            (Optimizer::Adamw, Some(_)) => bail!(Usage("--momentum is SGD's; AdamW has none".into())),
+        }
     }
 
     fn usual_warm_up(&self) -> f64 {
