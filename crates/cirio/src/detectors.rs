@@ -112,7 +112,9 @@ pub const DETECTORS: &[DetectorModel] = &[
         classes: 11,
         frozen_eps: None,
         recipe: DetectorRecipe { batch: 8, learning_rate: 0.04, frozen: &[], ..DetectorRecipe::TORCHVISION },
-        ..masks("maskrcnn_small", "a light Mask R-CNN for small pictures, batch norms everywhere", |classes, _| cirio_mask_rcnn::small(classes))
+        ..masks("maskrcnn_small", "a light Mask R-CNN for small pictures, batch norms everywhere", |classes, _| {
+            cirio_mask_rcnn::small(classes)
+        })
     },
     #[cfg(feature = "mask-rcnn")]
     masks("maskrcnn_resnet101_fpn", "Mask R-CNN on a pyramid of ResNet-101", |classes, eps| mask(ResNet::resnet101(), classes, eps)),
@@ -122,7 +124,16 @@ pub const DETECTORS: &[DetectorModel] = &[
 #[cfg(feature = "faster-rcnn")]
 const fn boxes(name: &'static str, about: &'static str, config: fn(usize, f64) -> DetectorConfig) -> DetectorModel {
     let paper = "Ren, He, Girshick & Sun 2015; Lin et al. 2017";
-    DetectorModel { name, task: Task::Detect, about, paper, classes: 91, frozen_eps: Some(0.0), recipe: DetectorRecipe::TORCHVISION, config }
+    DetectorModel {
+        name,
+        task: Task::Detect,
+        about,
+        paper,
+        classes: 91,
+        frozen_eps: Some(0.0),
+        recipe: DetectorRecipe::TORCHVISION,
+        config,
+    }
 }
 
 #[cfg(feature = "mask-rcnn")]

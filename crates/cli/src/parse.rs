@@ -50,11 +50,6 @@ pub fn count(text: &str) -> Result<usize, String> {
     }
 }
 
-/// `flip,crop:2`, or `none`.
-pub fn augment(text: &str) -> Result<Pipeline, String> {
-    text.parse().map_err(|error: cirio_vision::Error| error.to_string())
-}
-
 /// `constant`, `cosine`, `one-cycle`, `step:30:0.1`, `multi-step:30,60:0.1`.
 pub fn curve(text: &str) -> Result<Curve, String> {
     let parts: Vec<&str> = text.split(':').collect();

@@ -3,7 +3,12 @@
 //! Every format is read into an [`ObjectSet`], and written from one. Classes count from 0 here; the background is no class.
 
 pub mod augment;
+pub mod coco;
 mod loader;
+mod outline;
+mod problem;
+mod set;
+mod truths;
 
 use std::path::PathBuf;
 
@@ -11,6 +16,7 @@ use cirio_coco::Rle;
 use cirio_vision::Image;
 
 pub use loader::{Grouping, SceneBatch, SceneEpoch, SceneLoader, SceneLoaderConfig, Scenes};
+pub use problem::{Problem, Severity, Subject};
 
 /// The edges x₁, y₁, x₂, y₂ of a box in pixels, as the file has them.
 pub type Edges = [f64; 4];
@@ -88,6 +94,8 @@ pub struct ObjectSet {
     pub keypoints: Vec<String>,
     /// The pictures.
     pub pictures: Vec<Picture>,
+    /// What was wrong when it was read; what could not be used was left out.
+    pub problems: Vec<Problem>,
 }
 
 /// An object to learn from, in the pixels of a decoded picture.

@@ -27,7 +27,12 @@ fn truth(picture: &Picture, object: &Object) -> Result<Truth> {
         bbox: [left, upper, right - left, lower - upper],
         area: object.area,
         crowd: object.crowd,
-        mask: object.outline.as_ref().map(|outline| outline.mask(picture.size).map(std::borrow::Cow::into_owned)).transpose().map_err(failed)?,
+        mask: object
+            .outline
+            .as_ref()
+            .map(|outline| outline.mask(picture.size).map(std::borrow::Cow::into_owned))
+            .transpose()
+            .map_err(failed)?,
         keypoints: object.keypoints.iter().map(|point| (point.visibility > 0).then_some([point.x, point.y])).collect(),
     })
 }

@@ -8,7 +8,7 @@ use candle_core::{DType, Device};
 use cirio::nn::Weights;
 use cirio::{DetectorModel, Task};
 use cirio_data::objects::augment::Augmentation;
-use cirio_data::objects::{ObjectOptions, ObjectSet, SceneLoader, SceneLoaderConfig};
+use cirio_data::objects::{ObjectSet, SceneLoader, SceneLoaderConfig};
 use cirio_data::{Order, Split, Strictness};
 use cirio_detection::DetectorConfig;
 use cirio_hub::spelling;
@@ -19,8 +19,7 @@ use super::{Args, absolute, describe, finish, lasting};
 use crate::console::{Usage, say};
 
 /// The weights that depend on the number of classes.
-const PREDICTORS: [&str; 3] =
-    ["roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.", "roi_heads.keypoint_predictor."];
+const PREDICTORS: [&str; 3] = ["roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.", "roi_heads.keypoint_predictor."];
 
 /// A new run.
 pub fn begin(args: &Args, model: &DetectorModel, data: &Path, json: bool) -> Result<()> {
@@ -107,7 +106,13 @@ impl Work {
         let Self { detector, store, device } = self;
         let (train, val) = sets.loaders(&config, args.source.workers())?;
         let more = [
-            ("input", format!("the shorter side of {:?} pixels, the longer of {} at most", detector.transform.short_sides, detector.transform.longest)),
+            (
+                "input",
+                format!(
+                    "the shorter side of {:?} pixels, the longer of {} at most",
+                    detector.transform.short_sides, detector.transform.longest
+                ),
+            ),
             ("augmentation", train.augmentation().to_string()),
         ];
         let learner = ObjectFinder::new(detector, &store, &config.train, train, val, &device)?;
@@ -125,8 +130,13 @@ struct Sets {
 
 impl Sets {
     fn open(data: &Path, val_fraction: Option<f64>, seed: u64) -> Result<Self> {
-        let options = ObjectOptions { val_fraction, seed, ..ObjectOptions::default() };
-        let open = |split| -> Result<Arc<ObjectSet>> { Ok(Arc::new(ObjectSet::open(data, split, &options)?)) };
+        let _ = (val_fraction, seed);
+        let open = |split: Split| -> Result<Arc<ObjectSet>> {
+            Ok(Arc::new(cirio_data::objects::coco::read(
+                &data.join(format!("annotations/instances_{}.json", split.name())),
+                &data.join(split.name()),
+            )?))
+        };
         let (train, val) = (open(Split::Train)?, open(Split::Val)?);
         if train.categories != val.categories {
             bail!("{}: the part for validation has other classes than that for training", data.display());
@@ -141,7 +151,11 @@ impl Sets {
             bail!("{}: there is no object in any picture", self.train.name);
         }
         if model.task == Task::Segment && objects().any(|object| object.outline.is_none()) {
-            bail!("{}: some objects have no mask, from which {} learns; a fasterrcnn model learns from boxes alone", self.train.name, model.name);
+            bail!(
+                "{}: some objects have no mask, from which {} learns; a fasterrcnn model learns from boxes alone",
+                self.train.name,
+                model.name
+            );
         }
         Ok(())
     }
