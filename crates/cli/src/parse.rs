@@ -3,7 +3,6 @@
 use cirio_nn::device::DeviceChoice;
 use cirio_train::Curve;
 use cirio_vision::Views;
-use cirio_vision::augment::Pipeline;
 use clap::ValueEnum;
 
 /// `--tta`: views of each picture over which a prediction is averaged.
