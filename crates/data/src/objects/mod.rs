@@ -5,6 +5,7 @@
 pub mod coco;
 mod outline;
 mod problem;
+pub mod scenes;
 mod set;
 
 use std::path::PathBuf;
