@@ -102,7 +102,7 @@ fn class_folders(classes: &[String], out: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Makes the folder `out`, which may be there if nothing is in it.
-fn make_empty(out: &Path) -> Result<()> {
+pub(crate) fn make_empty(out: &Path) -> Result<()> {
     fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
     match fs::read_dir(out).map_err(|e| Error::io(out, e))?.next() {
         None => Ok(()),

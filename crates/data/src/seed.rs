@@ -26,6 +26,8 @@ pub enum Purpose {
     Batch = 2,
     /// Which pictures are held out or drawn from a class; `number` is the class.
     Sample = 3,
+    /// A scene that is made; `number` is its place in its part, which stands in for the epoch.
+    Scene = 4,
 }
 
 #[cfg(test)]

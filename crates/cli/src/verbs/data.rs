@@ -1,5 +1,7 @@
 //! `cirio data`: look into data sets, check them, write them in another form.
 
+mod scenes;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,6 +29,8 @@ enum Verb {
     Show(Show),
     /// Write the pictures as an image folder.
     Export(Export),
+    /// Make scenes of small grey articles, with boxes and masks, as a COCO data set.
+    Scenes(scenes::Scenes),
 }
 
 /// Flags that choose a part of a data set.
@@ -106,6 +110,7 @@ impl Args {
             Verb::Check(check) => check.run(json),
             Verb::Show(show) => show.run(json),
             Verb::Export(export) => export.run(json),
+            Verb::Scenes(scenes) => scenes.run(json),
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod coco;
 mod loader;
 mod outline;
 mod problem;
+pub mod scenes;
 mod set;
 mod truths;
 
