@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use arbitrary::{Arbitrary, Unstructured};
 use cirio_kernels::blocked::{self, Epilogue, Filters, Maps, Method, Packed, Weights};
-use cirio_kernels::{Conv2d, Conv2dShape, Scratch, ShapeError, reference};
+use cirio_kernels::{Activation, Conv2d, Conv2dShape, Scratch, ShapeError, reference};
 use common::{assert_close, double, random, unwritten};
 use half::f16;
 use libfuzzer_sys::{Corpus, fuzz_target};
@@ -130,9 +130,10 @@ impl Case {
         if self.bias {
             bias[..values.bias.len()].copy_from_slice(&values.bias);
         }
+        let activation = if self.relu { Activation::Relu } else { Activation::Identity };
         let run = |weights| {
             let (filters, mut y) = (Filters { weights, bias: &bias }, vec![0.0; self.n * output.image()]);
-            let epilogue = Epilogue { add: self.shortcut.then_some((&added, shortcut.as_slice())), relu: self.relu };
+            let epilogue = Epilogue { add: self.shortcut.then_some((&added, shortcut.as_slice())), activation };
             conv.forward(self.n, &x, filters, epilogue, &mut y, &mut Scratch::new()).map(|()| y)
         };
 

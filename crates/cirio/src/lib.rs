@@ -40,6 +40,8 @@ pub use cirio_faster_rcnn as faster_rcnn;
 pub use cirio_lenet as lenet;
 #[cfg(feature = "mask-rcnn")]
 pub use cirio_mask_rcnn as mask_rcnn;
+#[cfg(feature = "mobilenet")]
+pub use cirio_mobilenet as mobilenet;
 pub use cirio_nn as nn;
 #[cfg(feature = "resnet")]
 pub use cirio_resnet as resnet;

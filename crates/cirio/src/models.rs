@@ -1,10 +1,15 @@
 //! The classifiers of this build. A new one is a line in [`MODELS`].
-#![cfg_attr(not(any(feature = "alexnet", feature = "lenet", feature = "resnet", feature = "vgg")), allow(unused_imports))]
+#![cfg_attr(
+    not(any(feature = "alexnet", feature = "lenet", feature = "mobilenet", feature = "resnet", feature = "vgg")),
+    allow(unused_imports)
+)]
 
 #[cfg(feature = "alexnet")]
 use cirio_alexnet::AlexNet;
 #[cfg(feature = "lenet")]
 use cirio_lenet::LeNet5;
+#[cfg(feature = "mobilenet")]
+use cirio_mobilenet::MobileNetV3;
 use cirio_nn::Layers;
 use cirio_nn::loss::Loss;
 #[cfg(feature = "resnet")]
@@ -83,10 +88,18 @@ pub const MODELS: &[Model] = &[
     resnet("resnet50", "ResNet with 50 layers, bottlenecks", |classes| ResNet { classes, ..ResNet::resnet50() }.layers()),
     #[cfg(feature = "resnet")]
     resnet("resnet101", "ResNet with 101 layers, bottlenecks", |classes| ResNet { classes, ..ResNet::resnet101() }.layers()),
+    #[cfg(feature = "mobilenet")]
+    Model {
+        paper: "Howard et al. 2019",
+        learning_rate: 0.05,
+        ..imagenet("mobilenet_v3_large", "MobileNetV3-Large: channels by themselves, squeeze-and-excitation", |classes| {
+            MobileNetV3 { classes, ..MobileNetV3::large() }.layers()
+        })
+    },
 ];
 
 /// A classifier for ImageNet: 1000 classes, the middle 224×224 of a picture whose shorter side is 256.
-#[cfg(any(feature = "alexnet", feature = "vgg", feature = "resnet"))]
+#[cfg(any(feature = "alexnet", feature = "mobilenet", feature = "resnet", feature = "vgg"))]
 const fn imagenet(name: &'static str, about: &'static str, layers: fn(usize) -> Layers) -> Model {
     Model {
         name,

@@ -1,9 +1,40 @@
-//! Functions of each value alone: the rectified linear unit, tanh, the logistic function.
+//! Functions of each value alone: the rectified linear unit, tanh, the logistic function, and its piecewise linear relatives.
 
 use crate::error::{ShapeError, expect};
 use crate::exp;
 use crate::parallel::{CHUNK, for_each_pair, for_each_triple};
 use crate::simd::vectorised;
+
+/// What a convolution or a fully connected layer does with its result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    #[default]
+    Identity,
+    /// See [`relu`].
+    Relu,
+    /// See [`hard_sigmoid`].
+    HardSigmoid,
+    /// See [`hard_swish`].
+    HardSwish,
+}
+
+impl Activation {
+    /// A value of which it makes 0.
+    pub fn zero(self) -> f32 {
+        if self == Self::HardSigmoid { -3.0 } else { 0.0 }
+    }
+
+    /// Each value is replaced by the function's.
+    pub fn in_place(self, x: &mut [f32]) {
+        match self {
+            Self::Identity => {}
+            Self::Relu => relu_in_place(x),
+            Self::HardSigmoid => vectorised(|| x.iter_mut().for_each(|x| *x = hard_sigmoid_of(*x))),
+            Self::HardSwish => vectorised(|| x.iter_mut().for_each(|x| *x = hard_swish_of(*x))),
+        }
+    }
+}
 
 /// y = max(x, 0); NaN stays NaN.
 ///
@@ -71,7 +102,7 @@ impl Tanh {
     /// When the slices differ in length.
     pub fn backward(self, y: &[f32], dy: &[f32], dx: &mut [f32]) -> Result<(), ShapeError> {
         let (most, square) = (self.amplitude * self.slope, self.slope / self.amplitude);
-        from_output(y, dy, dx, |y| most - square * y * y)
+        times_slope(y, dy, dx, |y| most - square * y * y)
     }
 }
 
@@ -92,15 +123,74 @@ pub fn sigmoid(x: &[f32], y: &mut [f32]) -> Result<(), ShapeError> {
 /// # Errors
 /// When the slices differ in length.
 pub fn sigmoid_backward(y: &[f32], dy: &[f32], dx: &mut [f32]) -> Result<(), ShapeError> {
-    from_output(y, dy, dx, |y| y * (1.0 - y))
+    times_slope(y, dy, dx, |y| y * (1.0 - y))
 }
 
-/// dx = dy · slope(y).
-fn from_output(y: &[f32], dy: &[f32], dx: &mut [f32], slope: impl Fn(f32) -> f32 + Sync) -> Result<(), ShapeError> {
-    expect("dy", dy, &[y.len()])?;
-    expect("dx", dx, &[y.len()])?;
-    for_each_triple(y, dy, dx, [CHUNK; 2], |y, dy, dx| {
-        vectorised(|| dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), dy)| *dx = dy * slope(y)));
+/// y = min(max(x/6 + 1/2, 0), 1), a logistic function of three straight lines (Howard et al., "Searching for MobileNetV3", 2019,
+/// section 5.2); NaN stays NaN.
+///
+/// # Errors
+/// When the slices differ in length.
+pub fn hard_sigmoid(x: &[f32], y: &mut [f32]) -> Result<(), ShapeError> {
+    expect("y", y, &[x.len()])?;
+    for_each_pair(x, y, [CHUNK; 2], |x, y| {
+        vectorised(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = hard_sigmoid_of(x)));
+    });
+    Ok(())
+}
+
+/// dx = dy / 6 where -3 < x < 3, else 0; `x` is the input of [`hard_sigmoid`].
+///
+/// # Errors
+/// When the slices differ in length.
+pub fn hard_sigmoid_backward(x: &[f32], dy: &[f32], dx: &mut [f32]) -> Result<(), ShapeError> {
+    times_slope(x, dy, dx, |x| if x <= -3.0 || x >= 3.0 { 0.0 } else { 1.0 / 6.0 })
+}
+
+/// y = x · min(max(x/6 + 1/2, 0), 1) (Howard et al., "Searching for MobileNetV3", 2019, section 5.2); 0 for -∞, and NaN stays NaN.
+///
+/// # Errors
+/// When the slices differ in length.
+pub fn hard_swish(x: &[f32], y: &mut [f32]) -> Result<(), ShapeError> {
+    expect("y", y, &[x.len()])?;
+    for_each_pair(x, y, [CHUNK; 2], |x, y| {
+        vectorised(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = hard_swish_of(x)));
+    });
+    Ok(())
+}
+
+/// dx = dy · (x/3 + 1/2) where -3 < x < 3, 0 below and dy above; `x` is the input of [`hard_swish`].
+///
+/// # Errors
+/// When the slices differ in length.
+pub fn hard_swish_backward(x: &[f32], dy: &[f32], dx: &mut [f32]) -> Result<(), ShapeError> {
+    times_slope(x, dy, dx, |x| match x * (1.0 / 3.0) + 0.5 {
+        _ if x <= -3.0 => 0.0,
+        _ if x >= 3.0 => 1.0,
+        between => between,
+    })
+}
+
+#[inline(always)]
+fn hard_sigmoid_of(x: f32) -> f32 {
+    match x * (1.0 / 6.0) + 0.5 {
+        _ if x <= -3.0 => 0.0,
+        _ if x >= 3.0 => 1.0,
+        between => between,
+    }
+}
+
+#[inline(always)]
+fn hard_swish_of(x: f32) -> f32 {
+    if x <= -3.0 { 0.0 } else { x * hard_sigmoid_of(x) }
+}
+
+/// dx = dy · slope(v), where v is the function's input or its output.
+fn times_slope(v: &[f32], dy: &[f32], dx: &mut [f32], slope: impl Fn(f32) -> f32 + Sync) -> Result<(), ShapeError> {
+    expect("dy", dy, &[v.len()])?;
+    expect("dx", dx, &[v.len()])?;
+    for_each_triple(v, dy, dx, [CHUNK; 2], |v, dy, dx| {
+        vectorised(|| dx.iter_mut().zip(v).zip(dy).for_each(|((dx, &v), dy)| *dx = dy * slope(v)));
     });
     Ok(())
 }
@@ -118,6 +208,30 @@ mod tests {
         assert!(y[3].is_nan() && y[4] == f32::INFINITY);
         relu_backward(&x, &[1.0; 5], &mut dx)?;
         assert_eq!(dx, [0.0, 0.0, 1.0, 1.0, 1.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn straight_lines_by_hand() -> Result<(), ShapeError> {
+        let x = [f32::NEG_INFINITY, -3.0, -1.5, 0.0, 1.5, 3.0, 7.0, f32::NAN];
+        let (mut sigmoid, mut swish, mut slopes) = ([9.0; 8], [9.0; 8], [9.0; 8]);
+        hard_sigmoid(&x, &mut sigmoid)?;
+        assert_eq!(sigmoid[..7], [0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 1.0]);
+        hard_swish(&x, &mut swish)?;
+        assert_eq!(swish[..7], [0.0, 0.0, -0.375, 0.0, 1.125, 3.0, 7.0]);
+        assert!(sigmoid[7].is_nan() && swish[7].is_nan());
+        hard_sigmoid_backward(&x, &[6.0; 8], &mut slopes)?;
+        assert_eq!(slopes[..7], [0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
+        hard_swish_backward(&x, &[2.0; 8], &mut slopes)?;
+        assert_eq!(slopes[..7], [0.0, 0.0, 0.0, 1.0, 2.0, 2.0, 2.0]);
+        for (activation, expected) in [(Activation::Identity, x), (Activation::HardSigmoid, sigmoid), (Activation::HardSwish, swish)] {
+            let mut values = x;
+            activation.in_place(&mut values);
+            let mut zero = [activation.zero()];
+            activation.in_place(&mut zero);
+            assert_eq!(zero, [0.0], "{activation:?}");
+            assert_eq!(values[..7], expected[..7], "{activation:?}");
+        }
         Ok(())
     }
 

@@ -52,7 +52,10 @@ pub mod roi_pool;
 mod simd;
 pub mod softmax;
 
-pub use activation::{Tanh, relu, relu_backward, relu_in_place, sigmoid, sigmoid_backward};
+pub use activation::{
+    Activation, Tanh, hard_sigmoid, hard_sigmoid_backward, hard_swish, hard_swish_backward, relu, relu_backward, relu_in_place, sigmoid,
+    sigmoid_backward,
+};
 pub use batch_norm::{BatchNorm, ScaleShift};
 pub use buffer::Buffer;
 pub use conv::{Conv2d, Conv2dShape};

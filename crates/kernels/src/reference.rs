@@ -370,6 +370,26 @@ pub fn sigmoid<T: Real>(x: &[T]) -> Vec<T> {
     x.iter().map(|&x| T::from(1.0) / (T::from(1.0) + (T::default() - x).exp())).collect()
 }
 
+/// min(max(x/6 + 1/2, 0), 1).
+pub fn hard_sigmoid<T: Real>(x: &[T]) -> Vec<T> {
+    let (zero, one) = (T::default(), T::from(1.0));
+    let clamp = |y: T| {
+        if y < zero {
+            zero
+        } else if one < y {
+            one
+        } else {
+            y
+        }
+    };
+    x.iter().map(|&x| clamp((x + T::from(3.0)) / T::from(6.0))).collect()
+}
+
+/// x · min(max(x/6 + 1/2, 0), 1).
+pub fn hard_swish<T: Real>(x: &[T]) -> Vec<T> {
+    hard_sigmoid(x).into_iter().zip(x).map(|(sigmoid, &x)| x * sigmoid).collect()
+}
+
 /// x_k - log Σ e^x_j over rows of k values.
 pub fn log_softmax<T: Real>(k: usize, x: &[T]) -> Vec<T> {
     let mut y = Vec::with_capacity(x.len());

@@ -4,6 +4,8 @@ use std::sync::OnceLock;
 
 use pulp::{Arch, Simd, WithSimd};
 
+use crate::activation::Activation;
+
 /// The vectors to use: the best of this machine, or at most what the environment variable `CIRIO_VECTORS` says when the program
 /// starts: `avx2`, or `none` for plain numbers. It is there to test and to compare.
 pub(crate) fn arch() -> Arch {
@@ -71,9 +73,33 @@ pub(crate) fn dots<const R: usize, const N: usize>(rows: [&[f32]; R], vectors: &
 
 /// max(x, 0), NaN stays NaN. (The maximum of two vectors treats NaN differently from machine to machine.)
 #[inline(always)]
-pub(crate) fn relu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+fn relu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let zero = simd.splat_f32s(0.0);
     simd.select_f32s(simd.less_than_or_equal_f32s(x, zero), zero, x)
+}
+
+/// min(max(x/6 + 1/2, 0), 1); NaN stays NaN.
+#[inline(always)]
+fn hard_sigmoid<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let [zero, half, one, sixth] = [0.0, 0.5, 1.0, 1.0 / 6.0].map(|value| simd.splat_f32s(value));
+    let y = simd.mul_add_e_f32s(x, sixth, half);
+    let y = simd.select_f32s(simd.greater_than_or_equal_f32s(y, one), one, y);
+    simd.select_f32s(simd.less_than_or_equal_f32s(y, zero), zero, y)
+}
+
+/// An activation of a vector.
+#[inline(always)]
+pub(crate) fn activate<S: Simd>(simd: S, activation: Activation, x: S::f32s) -> S::f32s {
+    match activation {
+        Activation::Identity => x,
+        Activation::Relu => relu(simd, x),
+        Activation::HardSigmoid => hard_sigmoid(simd, x),
+        // The part below 0 alone would make NaN of -∞.
+        Activation::HardSwish => {
+            let (zero, below) = (simd.splat_f32s(0.0), simd.less_than_or_equal_f32s(x, simd.splat_f32s(-3.0)));
+            simd.select_f32s(below, zero, simd.mul_f32s(x, hard_sigmoid(simd, x)))
+        }
+    }
 }
 
 /// Asks for values to be brought near, while something else is computed.

@@ -2,8 +2,8 @@
 
 mod common;
 
-use cirio_kernels::blocked::{Conv2d, Epilogue, Filters, Maps, Method, Packed, Pool, Weights};
-use cirio_kernels::{Conv2dShape, CountPadding, Pool2dShape, Scratch, ShapeError, reference};
+use cirio_kernels::blocked::{Conv2d, Epilogue, Filters, Maps, Method, Packed, Pool, Scale, Weights};
+use cirio_kernels::{Activation, Conv2dShape, CountPadding, Pool2dShape, Scratch, ShapeError, reference};
 use common::{assert_close, double, random, same_on_any_threads, unwritten};
 use half::f16;
 use proptest::prelude::*;
@@ -17,8 +17,9 @@ struct Case {
     planar: bool,
     /// What the margins of input, output and shortcut are larger than needed.
     margins: [usize; 3],
-    /// The shortcut, ReLU, and the bias.
-    parts: [bool; 3],
+    /// Whether there are a shortcut and a bias.
+    parts: [bool; 2],
+    activation: Activation,
     seed: u64,
 }
 
@@ -43,13 +44,12 @@ impl Case {
         Maps::planar(input.size())?.copy(n, &values.x, &input, &mut x)?;
         let plain = Maps::planar(output.size())?;
         plain.copy(n, &values.shortcut, &added, &mut shortcut)?;
-        let (mut weights, mut bias) = (unwritten(conv.packed()), vec![0.0; conv.packed_bias()]);
+        let mut weights = unwritten(conv.packed());
         conv.pack(&Weights::new(&values.w, &self.shape)?, &mut weights)?;
-        if self.parts[2] {
-            bias[..values.bias.len()].copy_from_slice(&values.bias);
-        }
+        let mut bias = if self.parts[1] { values.bias } else { vec![0.0; values.bias.len()] };
+        bias.resize(conv.packed_bias(), self.activation.zero());
         let mut y = vec![0.0; n * output.image()];
-        let epilogue = Epilogue { add: self.parts[0].then_some((&added, shortcut.as_slice())), relu: self.parts[1] };
+        let epilogue = Epilogue { add: self.parts[0].then_some((&added, shortcut.as_slice())), activation: self.activation };
         conv.forward(n, &x, Filters { weights: Packed::Full(&weights), bias: &bias }, epilogue, &mut y, scratch)?;
         let mut result = unwritten(n * plain.image());
         output.copy(n, &y, &plain, &mut result)?;
@@ -72,11 +72,16 @@ impl Case {
 
     fn exact(&self) -> Vec<f64> {
         let Values { x, w, bias, shortcut } = self.values();
-        let bias = self.parts[2].then(|| double(&bias));
+        let bias = self.parts[1].then(|| double(&bias));
         let mut y = reference::conv2d(&self.shape, self.n, &double(&x), &double(&w), bias.as_deref());
         for (y, shortcut) in y.iter_mut().zip(double(&shortcut)) {
             *y += if self.parts[0] { shortcut } else { 0.0 };
-            *y = if self.parts[1] { y.max(0.0) } else { *y };
+            *y = match self.activation {
+                Activation::Identity => *y,
+                Activation::Relu => y.max(0.0),
+                Activation::HardSigmoid => (*y / 6.0 + 0.5).clamp(0.0, 1.0),
+                Activation::HardSwish => *y * (*y / 6.0 + 0.5).clamp(0.0, 1.0),
+            };
         }
         y
     }
@@ -94,15 +99,21 @@ struct Values {
     shortcut: Vec<f32>,
 }
 
+const ACTIVATIONS: [Activation; 4] = [Activation::Identity, Activation::Relu, Activation::HardSigmoid, Activation::HardSwish];
+
+fn activations() -> impl Strategy<Value = Activation> {
+    prop::sample::select(&ACTIVATIONS)
+}
+
 fn cases(kernels: impl Strategy<Value = [usize; 2]>, strides: impl Strategy<Value = [usize; 2]>) -> impl Strategy<Value = Case> {
     let sizes = (1usize..40, 1usize..150, 1usize..15, 1usize..15, 1usize..4);
-    let rest = (any::<bool>(), prop::array::uniform3(0usize..2), prop::array::uniform3(any::<bool>()), any::<u64>());
+    let rest = (any::<bool>(), prop::array::uniform3(0usize..2), prop::array::uniform2(any::<bool>()), activations(), any::<u64>());
     let window = (kernels, strides, prop::array::uniform2(0usize..3), prop::array::uniform2(1usize..3));
     (sizes, window, rest).prop_filter_map("a window that fits", |((c_in, c_out, h, w, n), (kernel, stride, padding, dilation), rest)| {
         let dilation = if kernel == [3, 3] { [1; 2] } else { dilation };
         let shape = Conv2dShape { c_in, c_out, h, w, kernel, stride, padding, dilation, groups: 1 };
-        let (planar, margins, parts, seed) = rest;
-        shape.check().ok().map(|()| Case { shape, n, planar, margins, parts, seed: seed >> 3 })
+        let (planar, margins, parts, activation, seed) = rest;
+        shape.check().ok().map(|()| Case { shape, n, planar, margins, parts, activation, seed: seed >> 3 })
     })
 }
 
@@ -147,7 +158,7 @@ fn square(c_in: usize, c_out: usize, side: usize, kernel: usize) -> Conv2dShape 
 }
 
 fn plain(shape: Conv2dShape, n: usize) -> Case {
-    Case { shape, n, planar: false, margins: [0; 3], parts: [true; 3], seed: 7 }
+    Case { shape, n, planar: false, margins: [0; 3], parts: [true; 2], activation: Activation::Relu, seed: 7 }
 }
 
 /// Floats of a vector; 1 where there are no vectors.
@@ -155,12 +166,12 @@ fn lanes() -> usize {
     Maps::blocked([1, 1, 1]).map_or(1, |maps| maps.image())
 }
 
-/// ReLU in the epilogue and after the transform keeps NaN, as everywhere else.
+/// Activations in the epilogue and after the transform keep NaN, as everywhere else.
 #[test]
-fn relu_keeps_nan() -> Result<(), ShapeError> {
+fn activations_keep_nan() -> Result<(), ShapeError> {
     for method in [Method::Direct, Method::Winograd(2), Method::Winograd(4), Method::Depthwise] {
         let groups = if method == Method::Depthwise { 20 } else { 1 };
-        let case = Case { parts: [false, true, false], ..plain(Conv2dShape { groups, ..square(20, 20, 6, 3) }, 1) };
+        let case = Case { parts: [false; 2], ..plain(Conv2dShape { groups, ..square(20, 20, 6, 3) }, 1) };
         let layouts = case.layouts()?;
         let conv = Conv2d::new(case.shape, layouts, method)?.expect("it applies");
         let (mut weights, bias) = (unwritten(conv.packed()), vec![0.0; conv.packed_bias()]);
@@ -168,10 +179,12 @@ fn relu_keeps_nan() -> Result<(), ShapeError> {
         let x = vec![f32::NAN; layouts[0].image()];
         let mut y = vec![0.0; layouts[1].image()];
         let filters = Filters { weights: Packed::Full(&weights), bias: &bias };
-        conv.forward(1, &x, filters, Epilogue { add: None, relu: true }, &mut y, &mut Scratch::new())?;
-        let mut result = unwritten(20 * 36);
-        layouts[1].copy(1, &y, &Maps::planar([20, 6, 6])?, &mut result)?;
-        assert!(result.iter().all(|value| value.is_nan()), "{method:?}");
+        for activation in ACTIVATIONS {
+            conv.forward(1, &x, filters, Epilogue { add: None, activation }, &mut y, &mut Scratch::new())?;
+            let mut result = unwritten(20 * 36);
+            layouts[1].copy(1, &y, &Maps::planar([20, 6, 6])?, &mut result)?;
+            assert!(result.iter().all(|value| value.is_nan()), "{method:?}, {activation:?}");
+        }
     }
     Ok(())
 }
@@ -223,7 +236,7 @@ fn large_maps() -> Result<(), ShapeError> {
 /// The largest error over the largest output, of 256 channels, of each way.
 #[test]
 fn errors_of_winograd() -> Result<(), ShapeError> {
-    let case = Case { parts: [false; 3], ..plain(square(256, 32, 16, 3), 1) };
+    let case = Case { parts: [false; 2], activation: Activation::Identity, ..plain(square(256, 32, 16, 3), 1) };
     let exact = case.exact();
     let largest = exact.iter().fold(0.0f64, |largest, y| largest.max(y.abs()));
     for (method, bound) in [(Method::Direct, 4e-6), (Method::Winograd(2), 4e-6), (Method::Winograd(4), 1e-5)] {
@@ -240,7 +253,7 @@ fn weights_in_half_precision() -> Result<(), ShapeError> {
     let shape = square(150, 70, 12, 3);
     let channels = Conv2dShape { c_in: 70, groups: 70, ..shape };
     for (method, shape) in [(Method::Direct, shape), (Method::Winograd(2), shape), (Method::Depthwise, channels)] {
-        let case = Case { parts: [false; 3], ..plain(shape, 2) };
+        let case = Case { parts: [false; 2], activation: Activation::Identity, ..plain(shape, 2) };
         let layouts = case.layouts()?;
         let conv = Conv2d::new(case.shape, layouts, method)?.expect("it applies");
         // Multiples of 4 are still multiples of 1 when they are transformed.
@@ -269,6 +282,40 @@ fn the_same_bits_on_any_number_of_threads() {
     }
 }
 
+proptest! {
+    #[test]
+    fn channels_times_a_number(
+        n in 0usize..3, size in prop::array::uniform3(1usize..40), margins in prop::array::uniform3(0usize..2), seed: u32,
+    ) {
+        let [c, h, w] = size;
+        let [input, output] = [margins[0], margins[1]].map(|margin| Maps::blocked(size).and_then(|maps| maps.with_margin([margin, 1])));
+        let [input, factors, output] = [input?, Maps::blocked([c, 1, 1])?.with_margin([margins[2]; 2])?, output?];
+        let (planar, planar_factors) = (Maps::planar(size)?, Maps::planar([c, 1, 1])?);
+        let (x, factor) = (random(seed.into(), n * c * h * w), random(u64::from(seed) + 1, n * c));
+        let mut laid = [unwritten(n * input.image()), unwritten(n * factors.image())];
+        planar.copy(n, &x, &input, &mut laid[0])?;
+        planar_factors.copy(n, &factor, &factors, &mut laid[1])?;
+        let (mut y, mut got) = (vec![0.0; n * output.image()], unwritten(x.len()));
+        Scale::new([input, factors, output])?.forward(n, &laid[0], &laid[1], &mut y)?;
+        output.copy(n, &y, &planar, &mut got)?;
+        prop_assert!(got.iter().zip(&x).enumerate().all(|(place, (y, x))| *y == x * factor[place / (h * w)]));
+        let mut again = unwritten(y.len());
+        planar.copy(n, &got, &output, &mut again)?;
+        prop_assert_eq!(y, again, "margins and channels that do not exist stay 0");
+    }
+}
+
+#[test]
+fn factors_of_other_channels_are_refused() -> Result<(), ShapeError> {
+    let (maps, factors) = (Maps::blocked([20, 3, 4])?, Maps::blocked([20, 1, 1])?);
+    assert!(Scale::new([maps, Maps::blocked([21, 1, 1])?, maps]).is_err());
+    assert!(Scale::new([maps, factors, Maps::blocked([20, 4, 3])?]).is_err());
+    assert!(lanes() == 1 || Scale::new([Maps::planar([20, 3, 4])?, factors, maps]).is_err());
+    let plan = Scale::new([maps, factors, maps])?;
+    assert!(plan.forward(1, &vec![0.0; maps.image()], &[0.0; 3], &mut vec![0.0; maps.image()]).is_err());
+    Ok(())
+}
+
 #[test]
 fn no_images_and_wrong_slices() -> Result<(), ShapeError> {
     let mut case = plain(square(20, 20, 6, 3), 0);
@@ -284,7 +331,7 @@ fn no_images_and_wrong_slices() -> Result<(), ShapeError> {
     let error = conv.forward(1, &[0.0; 3], filters, Epilogue::default(), &mut y, &mut Scratch::new()).unwrap_err();
     assert!(error.to_string().starts_with("x holds 3 values"), "{error}");
     let other = layouts[2].with_margin([5; 2])?;
-    let epilogue = Epilogue { add: Some((&other, &y.clone())), relu: false };
+    let epilogue = Epilogue { add: Some((&other, &y.clone())), activation: Activation::Identity };
     assert!(conv.forward(1, &vec![0.0; layouts[0].image()], filters, epilogue, &mut y, &mut Scratch::new()).is_err());
     assert_eq!(Conv2d::new(case.shape, [layouts[0].with_margin([0; 2])?, layouts[1], layouts[2]], Method::Direct)?, None);
     assert!(Conv2d::new(case.shape, [layouts[1]; 3], Method::Direct).is_ok());

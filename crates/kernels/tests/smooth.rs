@@ -2,7 +2,10 @@
 
 mod common;
 
-use cirio_kernels::{ShapeError, Tanh, log_softmax, log_softmax_backward, reference, sigmoid, sigmoid_backward, softmax, softmax_backward};
+use cirio_kernels::{
+    ShapeError, Tanh, hard_sigmoid, hard_sigmoid_backward, hard_swish, hard_swish_backward, log_softmax, log_softmax_backward, reference,
+    sigmoid, sigmoid_backward, softmax, softmax_backward,
+};
 use common::{assert_close, assert_slope, double, inner, random, same_on_any_threads, unwritten};
 use proptest::prelude::*;
 
@@ -30,6 +33,25 @@ proptest! {
             check(&x, seed, exact, &|x, y| tanh.forward(x, y), &|y, dy, dx| tanh.backward(y, dy, dx));
         }
         check(&x, seed, reference::sigmoid, &sigmoid, &sigmoid_backward);
+    }
+
+    /// Away from the corners at ±3, where there is no slope to be found by differences.
+    #[test]
+    fn of_straight_lines(count in 0usize..100, seed in 0u64..1000) {
+        let away = |x: &f32| if (x.abs() - 3.0).abs() < 0.01 { 0.0 } else { *x };
+        let x: Vec<f32> = random(seed, count).iter().map(|x| 6.0 * x).map(|x| away(&x)).collect();
+        let dy = random(seed, count);
+        let functions: [(fn(&[f64]) -> Vec<f64>, Forward, Backward); 2] = [
+            (reference::hard_sigmoid, &hard_sigmoid, &hard_sigmoid_backward),
+            (reference::hard_swish, &hard_swish, &hard_swish_backward),
+        ];
+        for (exact, forward, backward) in functions {
+            let (mut y, mut dx) = (unwritten(count), unwritten(count));
+            forward(&x, &mut y)?;
+            backward(&x, &dy, &mut dx)?;
+            assert_close("y", &y, &exact(&double(&x)), 1);
+            assert_slope("dx", &dx, &x, 1e-4, |x| inner(&exact(x), &double(&dy)));
+        }
     }
 
     #[test]
@@ -79,5 +101,7 @@ fn what_cannot_be_is_an_error() {
     assert_eq!(log_softmax(1, 3, &[0.0; 3], &mut y).unwrap_err().to_string(), "y holds 2 values, its shape [1, 3] has 3");
     assert!(softmax_backward(1, 2, &[0.0; 2], &[0.0; 3], &mut y).is_err());
     assert!(Tanh::PLAIN.forward(&[0.0; 3], &mut y).is_err() && Tanh::PLAIN.backward(&[0.0; 3], &[0.0; 3], &mut y).is_err());
+    assert!(hard_sigmoid(&[0.0; 3], &mut y).is_err() && hard_sigmoid_backward(&[0.0; 2], &[0.0; 3], &mut y).is_err());
+    assert!(hard_swish(&[0.0; 3], &mut y).is_err() && hard_swish_backward(&[0.0; 2], &[0.0; 3], &mut y).is_err());
     assert!(sigmoid(&[0.0; 3], &mut y).is_err() && sigmoid_backward(&[0.0; 2], &[0.0; 3], &mut y).is_err());
 }

@@ -27,6 +27,13 @@ impl Sequence {
         self
     }
 
+    /// Adds the layers of another list, `prefix` before the name of each.
+    #[must_use]
+    pub fn then_all(mut self, prefix: &str, others: &Self) -> Self {
+        self.0.extend(others.0.iter().map(|(name, layer)| (format!("{prefix}{name}"), layer.clone())));
+        self
+    }
+
     /// The layers with their names, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &dyn Layer)> {
         self.0.iter().map(|(name, layer)| (name.as_str(), layer.as_ref()))
@@ -97,6 +104,13 @@ impl Layers {
     #[must_use]
     pub fn then(mut self, name: impl Into<String>, layer: impl Layer) -> Self {
         self.sequence = self.sequence.then(name, layer);
+        self
+    }
+
+    /// Adds the layers of another list, `prefix` before the name of each.
+    #[must_use]
+    pub fn then_all(mut self, prefix: &str, others: &Sequence) -> Self {
+        self.sequence = self.sequence.then_all(prefix, others);
         self
     }
 
@@ -181,5 +195,23 @@ impl Layers {
         let (stack, report) = weights.build(device, |weights| self.build(weights))?;
         report.complete()?;
         Ok(stack)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::{Relu, conv};
+
+    #[test]
+    fn a_list_in_a_list() -> Result<()> {
+        let inner = Sequence::new().then("0", conv(4, 3)).then("1", Relu);
+        let layers = Layers::new([3, 8, 8]).then("stem", conv(3, 1)).then_all("block.", &inner).then_all("", &inner);
+        let names: Vec<&str> = layers.sequence().iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["stem", "block.0", "block.1", "0", "1"]);
+        assert_eq!(layers.output()?, Volume::maps([4, 4, 4]));
+        let twice = layers.then_all("block.", &inner).output().unwrap_err().to_string();
+        assert!(twice.contains("block.0"), "{twice}");
+        Ok(())
     }
 }

@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 use cirio_nn::layer::{
-    AdaptiveAvgPool2d, AvgPool2d, Conv2d, Dropout, Flatten, MaxPool2d, Relu, Residual, Softmax, Tanh, avg_pool, batch_norm, conv, linear,
-    max_pool, residual,
+    AdaptiveAvgPool2d, AvgPool2d, Conv2d, Dropout, Flatten, Gate, HardSigmoid, HardSwish, MaxPool2d, Relu, Residual, Softmax, Tanh,
+    avg_pool, batch_norm, conv, linear, max_pool, residual, squeeze_excitation,
 };
 use cirio_nn::ops::{CountPadding, Pool2dConfig, with_portable};
 use cirio_nn::{Inference, InferenceConfig, Layers, Sequence, Stack, Store};
@@ -86,6 +86,44 @@ fn resnet() -> Layers {
 #[test]
 fn a_residual_network() -> cirio_nn::Result<()> {
     check(&resnet(), &[[1, 3, 21, 17], [3, 3, 40, 33], [2, 3, 64, 64], [0, 3, 21, 17]])
+}
+
+/// Activations behind convolutions and linear layers, behind one another and alone; gates inside of blocks and on what others take.
+fn gated() -> Layers {
+    let squeeze = || squeeze_excitation(20, 5, HardSigmoid);
+    let body = Sequence::new()
+        .then("depthwise", Conv2d { groups: 20, ..same(20, 5) })
+        .then("bn", batch_norm())
+        .then("swish", HardSwish)
+        .then("gate", squeeze())
+        .then("conv", conv(20, 1));
+    Layers::new([3, 14, 15])
+        .then("stem", Conv2d { stride: [2; 2], ..same(20, 3) })
+        .then("swish", HardSwish)
+        .then("block", residual(body))
+        .then("gate", squeeze())
+        .then("sigmoid", HardSigmoid)
+        .then("again", HardSwish)
+        .then("double", residual(Sequence::new().then("gate", Gate { body: Sequence::new().then("mean", AdaptiveAvgPool2d([1; 2])) })))
+        .then("groups", Conv2d { groups: 4, ..same(32, 3) })
+        .then("groups_sigmoid", HardSigmoid)
+        .then("pool", AdaptiveAvgPool2d([1; 2]))
+        .then("flatten", Flatten)
+        .then("fc", linear(9))
+        .then("fc_swish", HardSwish)
+}
+
+#[test]
+fn gates_and_activations() -> cirio_nn::Result<()> {
+    check(&gated(), &[[1, 3, 14, 15], [17, 3, 20, 9], [0, 3, 14, 15]])?;
+    let names = ["block", "block.gate.fc1", "gate.scale_activation", "gate", "fc"];
+    let config = InferenceConfig { taps: names.map(str::to_owned).to_vec(), half_weights: false };
+    let images = images([2, 3, 14, 15])?;
+    let expected = build(&gated())?.forward_taps(&images, &names)?;
+    for ((name, got), expected) in names.iter().zip(Inference::new(build(&gated())?, &config)?.forward_taps(&images)?).zip(expected) {
+        assert_close(name, &got, &expected)?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::tile::each;
 use super::{Epilogue, Filters, Weights};
 use crate::conv::Conv2dShape;
 use crate::parallel::{Parts, piece, threads_for};
-use crate::simd::{self, relu};
+use crate::simd::{self, activate};
 
 /// Pixels of a task: enough to be worth asking for it.
 const PIXELS: usize = 1 << 10;
@@ -138,17 +138,23 @@ impl WithSimd for Slab<'_> {
 }
 
 impl Slab<'_> {
-    /// All pixels of a row: 8 at a time, then one.
+    /// All pixels of a row, some at a time.
     #[inline(always)]
-    fn row<S: Simd>(&self, simd: S, mut row: Row<S::f32s>) {
-        let mut pixel = 0;
-        while pixel + 8 <= row.y.len() {
-            self.tile::<S, 8>(simd, &mut row, pixel);
-            pixel += 8;
+    fn row<S: Simd>(&self, simd: S, row: Row<S::f32s>) {
+        match row.y.len() {
+            8.. => self.tiles::<S, 8>(simd, row),
+            4.. => self.tiles::<S, 4>(simd, row),
+            _ => self.tiles::<S, 1>(simd, row),
         }
-        while pixel < row.y.len() {
-            self.tile::<S, 1>(simd, &mut row, pixel);
-            pixel += 1;
+    }
+
+    /// P pixels at a time. Where the last tile would be cut it is moved back: some pixels are computed twice, to the same values.
+    #[inline(always)]
+    fn tiles<S: Simd, const P: usize>(&self, simd: S, mut row: Row<S::f32s>) {
+        let (width, mut pixel) = (row.y.len(), 0);
+        while pixel < width {
+            self.tile::<S, P>(simd, &mut row, pixel.min(width - P));
+            pixel += P;
         }
     }
 
@@ -172,7 +178,7 @@ impl Slab<'_> {
             if let Some(added) = row.added {
                 sum = simd.add_f32s(sum, added[first + p]);
             }
-            row.y[first + p] = if self.epilogue.relu { relu(simd, sum) } else { sum };
+            row.y[first + p] = activate(simd, self.epilogue.activation, sum);
         }
     }
 }

@@ -14,7 +14,7 @@ use super::tile::{MOST_FILTERS, accumulate, for_vectors, most_vectors};
 use super::{Epilogue, Filters, Weights};
 use crate::conv::Conv2dShape;
 use crate::parallel::{Parts, piece, threads_for};
-use crate::simd::{self, prefetch, relu};
+use crate::simd::{self, activate, prefetch};
 
 /// Taps that are summed before the next pixels are: their weights stay in the first cache.
 const TAPS: usize = 256;
@@ -305,9 +305,7 @@ impl Slab<'_> {
                         let start = start + self.rows.start * maps.row() + pixels[p].added as usize;
                         sum = simd.add_f32s(sum, S::as_simd_f32s(&values[start..start + lanes]).0[0]);
                     }
-                    if self.epilogue.relu {
-                        sum = relu(simd, sum);
-                    }
+                    sum = activate(simd, self.epilogue.activation, sum);
                 }
                 // SAFETY: see `place`.
                 unsafe { place(p, f).write_unaligned(sum) };

@@ -1,12 +1,13 @@
 //! Networks on maps whose channels lie side by side, as many as a vector has floats: the layout of inference.
 //!
-//! Weights are packed once, and a convolution may do with its result what follows it (add a shortcut, ReLU) while it is in
+//! Weights are packed once, and a convolution may do with its result what follows it (add a shortcut, an activation) while it is in
 //! registers. Maps carry a margin of zeros, so that no convolution has to look where its input ends.
 
 mod depthwise;
 mod direct;
 mod maps;
 mod pool;
+mod scale;
 mod tile;
 mod transpose;
 mod weights;
@@ -19,10 +20,12 @@ use direct::Direct;
 use half::f16;
 pub use maps::Maps;
 pub use pool::Pool;
+pub use scale::Scale;
 use transpose::{Rows, transpose};
 pub(crate) use weights::WeightGradient;
 use winograd::Winograd;
 
+use crate::activation::Activation;
 use crate::conv::Conv2dShape;
 use crate::error::{ShapeError, expect, volume};
 use crate::parallel::Scratch;
@@ -42,8 +45,8 @@ fn is_moderate(shape: &Conv2dShape) -> bool {
 pub struct Epilogue<'a> {
     /// Maps that are added, with their layout: a residual block's shortcut.
     pub add: Option<(&'a Maps, &'a [f32])>,
-    /// max(y, 0), the last step.
-    pub relu: bool,
+    /// A function of each value, the last step.
+    pub activation: Activation,
 }
 
 /// Packed weights and biases.
@@ -51,7 +54,8 @@ pub struct Epilogue<'a> {
 pub struct Filters<'a> {
     /// As [`Conv2d::pack`] lays them out.
     pub weights: Packed<'a>,
-    /// One for each filter, and zeros up to the length [`Conv2d::packed_bias`].
+    /// One for each filter, and for those that only fill the last vector, up to the length [`Conv2d::packed_bias`], the activation's
+    /// [`zero`](Activation::zero).
     pub bias: &'a [f32],
 }
 

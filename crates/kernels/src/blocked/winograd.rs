@@ -17,7 +17,7 @@ use super::tile::{MOST_FILTERS, accumulate, for_vectors};
 use super::{Epilogue, Filters, Weights};
 use crate::conv::Conv2dShape;
 use crate::parallel::{Parts, Scratch, for_each_task, lane_len, piece, split, threads_for};
-use crate::simd::{self, prefetch, relu};
+use crate::simd::{self, activate, prefetch};
 
 /// Channels that are summed before the next tiles are: their weights stay in the first cache.
 const CHANNELS: usize = 128;
@@ -355,9 +355,7 @@ impl Stage<'_> {
                     if let Some((maps, added)) = self.epilogue.add {
                         value = simd.add_f32s(value, S::as_simd_f32s(&added[pixel(maps, i, j)..][..lanes]).0[0]);
                     }
-                    if self.epilogue.relu {
-                        value = relu(simd, value);
-                    }
+                    value = activate(simd, self.epilogue.activation, value);
                     // SAFETY: the place is one of the range's.
                     unsafe { y.add(pixel(&plan.output, i, j) - first).cast::<S::f32s>().write_unaligned(value) };
                 }

@@ -3,8 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::{Device, Error, Result, Storage, Tensor};
-use cirio_kernels::blocked::{self, Conv2d, Epilogue, Filters, Maps, Method, Pool};
-use cirio_kernels::{Buffer, Conv2dShape, Pool2dShape, Scratch, ShapeError, on_this_thread, relu_in_place};
+use cirio_kernels::blocked::{self, Conv2d, Epilogue, Filters, Maps, Method, Pool, Scale};
+use cirio_kernels::{Buffer, Conv2dShape, Pool2dShape, Scratch, ShapeError, on_this_thread};
 use rayon::prelude::*;
 
 use super::graph::{Conv, ConvWeights, Graph, Linear, LinearWeights, Node, Op, PackedWeights, halved};
@@ -62,6 +62,7 @@ enum Planned {
     Pool(Pool),
     Flatten,
     Add,
+    Scale(Scale),
     Layer,
 }
 
@@ -239,7 +240,7 @@ impl Plan {
         let (n, x) = (self.n, self.slice(node.inputs[0]));
         let from = self.values[node.inputs[0]].layout;
         // What is copied to its place has its margin cleared on the way.
-        if let (Planned::Conv(_) | Planned::Pool(_), Layout::Maps(maps)) = (&self.steps[index], layout) {
+        if let (Planned::Conv(_) | Planned::Pool(_) | Planned::Scale(_), Layout::Maps(maps)) = (&self.steps[index], layout) {
             maps.clear_margin(n, y).map_err(Error::wrap)?;
         }
         match (&self.steps[index], &node.op) {
@@ -249,7 +250,7 @@ impl Plan {
                 };
                 let added = node.inputs.get(1).map(|&added| Ok::<_, Error>((self.values[added].layout.maps()?, self.slice(added))));
                 let added = added.transpose()?;
-                let epilogue = Epilogue { add: added.as_ref().map(|(maps, values)| (maps, *values)), relu: conv.relu };
+                let epilogue = Epilogue { add: added.as_ref().map(|(maps, values)| (maps, *values)), activation: conv.activation };
                 plan.forward(n, x, Filters { weights: weights.as_packed(), bias }, epilogue, y, scratch).map_err(Error::wrap)
             }
             (Planned::PlainConv(plan), Op::Conv(conv)) => {
@@ -263,12 +264,10 @@ impl Plan {
                     self.values[added].layout.copy(n, self.slice(added), &plain_y, &mut values)?;
                     output.iter_mut().zip(values).for_each(|(y, added)| *y += added);
                 }
-                if conv.relu {
-                    relu_in_place(&mut output);
-                }
+                conv.activation.in_place(&mut output);
                 plain_y.copy(n, &output, &layout, y)
             }
-            (Planned::Linear(plan), Op::Linear(Linear { weights, bias, relu, .. })) => {
+            (Planned::Linear(plan), Op::Linear(Linear { weights, bias, activation, .. })) => {
                 let mut run = |bias: Option<&[f32]>, y: &mut [f32]| match weights {
                     LinearWeights::Full(w) => on_slice(w, |w| plan.forward(n, x, w, bias, y, scratch).map_err(Error::wrap)),
                     LinearWeights::Half(w) => plan.forward_half(n, x, w, bias, y, scratch).map_err(Error::wrap),
@@ -277,9 +276,7 @@ impl Plan {
                     Some(bias) => on_slice(bias, |bias| run(Some(bias), y))?,
                     None => run(None, y)?,
                 }
-                if *relu {
-                    relu_in_place(y);
-                }
+                activation.in_place(y);
                 Ok(())
             }
             (Planned::Pool(pool), _) => pool.forward(n, x, y).map_err(Error::wrap),
@@ -288,6 +285,7 @@ impl Plan {
                 let sum = (self.tensor(node.inputs[0])? + self.tensor(node.inputs[1])?)?;
                 self.put(&sum, layout, y)
             }
+            (Planned::Scale(scale), _) => scale.forward(n, x, self.slice(node.inputs[1]), y).map_err(Error::wrap),
             (Planned::Layer, Op::Layer(layer)) => {
                 let result = layer.forward(&self.tensor(node.inputs[0])?, &Pass::evaluation())?;
                 self.put(&result, layout, y)
@@ -437,6 +435,11 @@ impl<'a> Planner<'a> {
                 Layout::Maps(maps) => (Planned::Add, Layout::Maps(blocked(maps.size())?)),
                 vector => (Planned::Add, vector),
             },
+            Op::Scale => {
+                let (input, factors) = (inputs[0].maps()?, inputs[1].maps()?);
+                let output = blocked(input.size())?;
+                (Planned::Scale(Scale::new([input, factors, output]).map_err(Error::wrap)?), Layout::Maps(output))
+            }
             Op::Layer(layer) => {
                 // Its shape is not known before it has run: it is run once, on zeros.
                 let zeros = Tensor::zeros(inputs[0].plain(n)?.1, candle_core::DType::F32, &Device::Cpu)?;
@@ -503,7 +506,7 @@ fn pack(plan: &Conv2d, w: &[f32], factors: &[f32], shape: &Conv2dShape, half: bo
 
 fn bias_of(conv: &Conv, plan: &Conv2d) -> Vec<f32> {
     let mut bias = conv.bias.clone();
-    bias.resize(plan.packed_bias(), 0.0);
+    bias.resize(plan.packed_bias(), conv.activation.zero());
     bias
 }
 

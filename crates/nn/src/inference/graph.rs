@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::{DType, Result, Tensor};
-use cirio_kernels::Buffer;
 use cirio_kernels::blocked::{Method, Packed};
+use cirio_kernels::{Activation, Buffer};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
@@ -38,17 +38,19 @@ pub(super) enum Op {
     AdaptiveAvgPool([usize; 2]),
     Flatten,
     Add,
+    /// Each channel of the first input times its number in the second.
+    Scale,
     /// A layer as it is.
     Layer(Arc<dyn Forward>),
 }
 
-/// A fully connected layer, and ReLU if it follows.
+/// A fully connected layer, and the activation that follows.
 pub(super) struct Linear {
     pub(super) weights: LinearWeights,
     /// Outputs, inputs.
     pub(super) shape: [usize; 2],
     pub(super) bias: Option<Tensor>,
-    pub(super) relu: bool,
+    pub(super) activation: Activation,
 }
 
 /// The weights (outputs, inputs) of a fully connected layer.
@@ -57,7 +59,7 @@ pub(super) enum LinearWeights {
     Half(Vec<f16>),
 }
 
-/// A convolution, the batch norm behind it folded into it, and ReLU if it follows.
+/// A convolution, the batch norm behind it folded into it, and the activation that follows.
 pub(super) struct Conv {
     /// The weights as they were given, with a factor for each filter, until they are packed.
     pub(super) given: Mutex<Option<(Tensor, Vec<f32>)>>,
@@ -67,7 +69,7 @@ pub(super) struct Conv {
     /// (filters).
     pub(super) bias: Vec<f32>,
     pub(super) config: Conv2dConfig,
-    pub(super) relu: bool,
+    pub(super) activation: Activation,
 }
 
 /// The weights of a convolution as they are used.
@@ -142,10 +144,14 @@ impl Graph {
 fn list_names(stack: &Stack, prefix: &str, names: &mut Vec<String>) {
     for (name, layer) in stack.layers() {
         let full = format!("{prefix}{name}");
-        if let Step::Residual { body, shortcut } = layer.step() {
-            let prefix = format!("{full}.");
-            list_names(body, &prefix, names);
-            list_names(shortcut, &prefix, names);
+        let prefix = format!("{full}.");
+        match layer.step() {
+            Step::Residual { body, shortcut } => {
+                list_names(body, &prefix, names);
+                list_names(shortcut, &prefix, names);
+            }
+            Step::Gate { body } => list_names(body, &prefix, names),
+            _ => {}
         }
         names.push(full);
     }
@@ -186,7 +192,14 @@ impl Builder {
                     candle_core::bail!("the bias of {name} has {} values, expected {filters}", bias.len());
                 }
                 let given = Mutex::new(Some((weight.detach().contiguous()?, vec![1.0; filters])));
-                Op::Conv(Conv { given, packed: OnceLock::new(), shape: [filters, channels, rows, columns], bias, config, relu: false })
+                Op::Conv(Conv {
+                    given,
+                    packed: OnceLock::new(),
+                    shape: [filters, channels, rows, columns],
+                    bias,
+                    config,
+                    activation: Activation::Identity,
+                })
             }
             Step::Norm(tensors, eps) => match self.open_conv(value) {
                 Some((conv, _)) => {
@@ -195,13 +208,9 @@ impl Builder {
                 }
                 None => Op::Layer(layer.clone()),
             },
-            Step::Relu => match self.open(value).map(|node| &mut node.op) {
-                Some(Op::Conv(Conv { relu, .. }) | Op::Linear(Linear { relu, .. })) => {
-                    *relu = true;
-                    return Ok(value);
-                }
-                _ => Op::Layer(layer.clone()),
-            },
+            Step::Relu if self.activate(value, Activation::Relu) => return Ok(value),
+            Step::HardSigmoid if self.activate(value, Activation::HardSigmoid) => return Ok(value),
+            Step::HardSwish if self.activate(value, Activation::HardSwish) => return Ok(value),
             Step::Linear { weight, bias } => {
                 let (outputs, inputs) = weight.dims2()?;
                 let full = || Ok::<_, candle_core::Error>(LinearWeights::Full(weight.detach().contiguous()?));
@@ -210,7 +219,7 @@ impl Builder {
                     false => full()?,
                 };
                 let bias = bias.map(|bias| bias.detach().contiguous()).transpose()?;
-                Op::Linear(Linear { weights, shape: [outputs, inputs], bias, relu: false })
+                Op::Linear(Linear { weights, shape: [outputs, inputs], bias, activation: Activation::Identity })
             }
             Step::MaxPool(window) => Op::MaxPool(window),
             Step::AvgPool(window, count) => Op::AvgPool(window, count),
@@ -218,7 +227,8 @@ impl Builder {
             Step::Flatten => Op::Flatten,
             Step::Nothing => return Ok(value),
             Step::Residual { body, shortcut } => return self.residual(name, body, shortcut, value),
-            Step::Other => Op::Layer(layer.clone()),
+            Step::Gate { body } => return self.gate(name, body, value),
+            Step::Relu | Step::HardSigmoid | Step::HardSwish | Step::Other => Op::Layer(layer.clone()),
         };
         Ok(self.push(name, op, vec![value]))
     }
@@ -239,6 +249,23 @@ impl Builder {
         }
     }
 
+    fn gate(&mut self, name: &str, body: &Stack, value: usize) -> Result<usize> {
+        self.kept.insert(value);
+        let factors = self.stack(body, &format!("{name}."), value)?;
+        Ok(self.push(name, Op::Scale, vec![value, factors]))
+    }
+
+    /// Lets what gives a value apply the activation, if it can.
+    fn activate(&mut self, value: usize, wanted: Activation) -> bool {
+        match self.open(value).map(|node| &mut node.op) {
+            Some(Op::Conv(Conv { activation, .. }) | Op::Linear(Linear { activation, .. })) if *activation == Activation::Identity => {
+                *activation = wanted;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// What gives a value, if nothing else takes that.
     fn open(&mut self, value: usize) -> Option<&mut Node> {
         let open = value > 0 && !self.kept.contains(&value);
@@ -248,7 +275,9 @@ impl Builder {
     /// A convolution to which something linear can still be added, and its inputs.
     fn open_conv(&mut self, value: usize) -> Option<(&mut Conv, &mut Vec<usize>)> {
         match self.open(value) {
-            Some(Node { op: Op::Conv(conv), inputs, .. }) if !conv.relu && inputs.len() == 1 => Some((conv, inputs)),
+            Some(Node { op: Op::Conv(conv), inputs, .. }) if conv.activation == Activation::Identity && inputs.len() == 1 => {
+                Some((conv, inputs))
+            }
             _ => None,
         }
     }

@@ -11,7 +11,7 @@ use graph::Graph;
 
 /// A network for evaluation alone, made by [`Stack::for_inference`].
 ///
-/// On the CPU, in f32: batch norms are folded into the convolutions before them, shortcuts and ReLU are computed as convolutions
+/// On the CPU, in f32: batch norms are folded into the convolutions before them, shortcuts and activations are computed as convolutions
 /// finish, maps have their channels side by side, each thread takes some images through all of a small network, and each convolution's algorithm is chosen at the first pass, when its weights
 /// are packed for it. Later passes over as many images of the same size allocate little but their result; another size
 /// only makes a new plan. On other devices and in other types the network's layers run as they are.

@@ -18,6 +18,14 @@ pub struct Tanh;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScaledTanh;
 
+/// min(max(x/6 + 1/2, 0), 1), see [`ops::hard_sigmoid`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HardSigmoid;
+
+/// x · min(max(x/6 + 1/2, 0), 1), see [`ops::hard_swish`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HardSwish;
+
 /// exp(x_k) / Σ exp(x_j) over the K classes of (N, K).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Softmax;
@@ -61,6 +69,34 @@ impl Layer for ScaledTanh {
 
     fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
         Ok(Box::new(Pure(Step::Other, ops::scaled_tanh)))
+    }
+}
+
+impl Layer for HardSigmoid {
+    fn kind(&self) -> String {
+        "hard sigmoid".into()
+    }
+
+    fn output(&self, input: &Volume) -> Shaped {
+        Ok(*input)
+    }
+
+    fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
+        Ok(Box::new(Pure(Step::HardSigmoid, ops::hard_sigmoid)))
+    }
+}
+
+impl Layer for HardSwish {
+    fn kind(&self) -> String {
+        "hard swish".into()
+    }
+
+    fn output(&self, input: &Volume) -> Shaped {
+        Ok(*input)
+    }
+
+    fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
+        Ok(Box::new(Pure(Step::HardSwish, ops::hard_swish)))
     }
 }
 

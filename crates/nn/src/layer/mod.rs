@@ -8,6 +8,7 @@ mod conv;
 mod conv_transpose;
 mod dropout;
 mod flatten;
+mod gate;
 mod linear;
 mod lrn;
 mod norm;
@@ -21,11 +22,12 @@ use std::fmt;
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-pub use activation::{Relu, ScaledTanh, Softmax, Tanh};
+pub use activation::{HardSigmoid, HardSwish, Relu, ScaledTanh, Softmax, Tanh};
 pub use conv::{Conv2d, conv};
 pub use conv_transpose::{ConvTranspose2d, conv_transpose};
 pub use dropout::Dropout;
 pub use flatten::Flatten;
+pub use gate::{Gate, squeeze_excitation};
 pub use linear::{Linear, linear};
 pub use lrn::Lrn;
 pub use norm::{BatchNorm, Statistics, batch_norm};
@@ -91,7 +93,7 @@ pub trait Layer: Any + fmt::Debug + Send + Sync {
         Reach::Point
     }
 
-    /// The lists inside this layer, for tables: a residual block has two.
+    /// The lists inside this layer, for tables: a residual block has two, a gate one.
     fn inner(&self) -> Vec<&crate::Sequence> {
         Vec::new()
     }
@@ -144,6 +146,10 @@ pub enum Step<'a> {
     Norm([&'a Tensor; 4], f64),
     /// max(x, 0).
     Relu,
+    /// See [`ops::hard_sigmoid`](crate::ops::hard_sigmoid).
+    HardSigmoid,
+    /// See [`ops::hard_swish`](crate::ops::hard_swish).
+    HardSwish,
     /// See [`ops::max_pool2d`](crate::ops::max_pool2d).
     MaxPool(Pool2dConfig),
     /// See [`ops::avg_pool2d`](crate::ops::avg_pool2d).
@@ -160,6 +166,11 @@ pub enum Step<'a> {
         body: &'a Stack,
         /// What brings the input to the body's shape.
         shortcut: &'a Stack,
+    },
+    /// The input, each channel times a number.
+    Gate {
+        /// What makes those numbers of the input.
+        body: &'a Stack,
     },
     /// Something else: the layer's own [`Forward::forward`] is run.
     Other,

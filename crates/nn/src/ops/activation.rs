@@ -74,6 +74,46 @@ pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
     }
 }
 
+/// min(max(x/6 + 1/2, 0), 1), a logistic function of three straight lines (Howard et al., "Searching for MobileNetV3", 2019,
+/// section 5.2). Its derivative at ±3 is 0, and NaN stays NaN.
+///
+/// # Shapes
+/// Any, and the result has the same.
+///
+/// # Errors
+/// When x has no floating-point values.
+pub fn hard_sigmoid(x: &Tensor) -> Result<Tensor> {
+    float("hard_sigmoid", x)?;
+    match backend(x) {
+        Backend::Kernels => kernels::unary(kernels::HardSigmoid, x.elem_count(), x, x.shape()),
+        Backend::Portable => straight_lines(x, |x| x.affine(1.0 / 6.0, 0.5), &x.ones_like()?),
+    }
+}
+
+/// x · min(max(x/6 + 1/2, 0), 1) (Howard et al., "Searching for MobileNetV3", 2019, section 5.2). Its derivative is 0 at -3 and 1
+/// at 3, and NaN stays NaN.
+///
+/// # Shapes
+/// Any, and the result has the same.
+///
+/// # Errors
+/// When x has no floating-point values.
+pub fn hard_swish(x: &Tensor) -> Result<Tensor> {
+    float("hard_swish", x)?;
+    match backend(x) {
+        Backend::Kernels => kernels::unary(kernels::HardSwish, x.elem_count(), x, x.shape()),
+        Backend::Portable => straight_lines(x, |x| x * x.affine(1.0 / 6.0, 0.5)?, x),
+    }
+}
+
+/// 0 where x ≤ -3, `above` where x ≥ 3, and else `between` of x.
+fn straight_lines(x: &Tensor, between: impl FnOnce(&Tensor) -> Result<Tensor>, above: &Tensor) -> Result<Tensor> {
+    let (zeros, low, high) = (x.zeros_like()?, x.le(-3.0)?, x.ge(3.0)?);
+    // Between has only what lies there, so that no infinity meets a gradient of 0.
+    let between = between(&(&low + &high)?.where_cond(&zeros, x)?)?;
+    high.where_cond(above, &low.where_cond(&zeros, &between)?)
+}
+
 /// e^x_k / Σ e^x_j over the K classes of the last axis.
 ///
 /// # Shapes
@@ -137,6 +177,24 @@ mod tests {
     }
 
     #[test]
+    fn corners_have_the_outer_slopes_and_nan_is_kept() -> Result<()> {
+        let x = Var::new(&[f32::NEG_INFINITY, -3.0, -1.5, 0.0, 3.0, 5.0, f32::NAN], &Device::Cpu)?;
+        let cases = [
+            (hard_sigmoid as fn(&Tensor) -> Result<Tensor>, [0.0, 0.0, 0.25, 0.5, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]),
+            (hard_swish, [0.0, 0.0, -0.375, 0.0, 3.0, 5.0], [0.0, 0.0, 0.0, 3.0, 6.0, 6.0]),
+        ];
+        for (op, values, slopes) in cases {
+            for y in [op(&x)?, with_portable(|| op(&x))?] {
+                let gradient = (&y * 6.0)?.backward()?.get(&x).unwrap().to_vec1::<f32>()?;
+                assert_eq!(gradient[..6], slopes);
+                let y = y.to_vec1::<f32>()?;
+                assert!(y[..6] == values && y[6].is_nan(), "{y:?}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn the_squashing_function_keeps_one() -> Result<()> {
         let y = scaled_tanh(&Tensor::new(&[-1f64, 0.0, 1.0, 100.0], &Device::Cpu)?)?.to_vec1::<f64>()?;
         for (y, expected) in y.iter().zip([-1.0, 0.0, 1.0, 1.7159]) {
@@ -150,7 +208,7 @@ mod tests {
         let x = Tensor::zeros(3, DType::U8, &Device::Cpu)?;
         let message = "relu: the input has values of type U8, expected floating-point ones";
         assert_eq!(relu(&x).unwrap_err().to_string(), message);
-        assert!([tanh, scaled_tanh, sigmoid, softmax, log_softmax].iter().all(|op| op(&x).is_err()));
+        assert!([tanh, scaled_tanh, sigmoid, hard_sigmoid, hard_swish, softmax, log_softmax].iter().all(|op| op(&x).is_err()));
         let message = "softmax: the input is a single number, expected (…, K)";
         assert_eq!(softmax(&Tensor::new(1f32, &Device::Cpu)?).unwrap_err().to_string(), message);
         Ok(())

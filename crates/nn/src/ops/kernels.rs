@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor};
 use cirio_kernels::{
     AvgPool2d, BatchNorm, Conv2d, ConvTranspose2d, Linear, Lrn, MaxPool2d, Region, Resize2d, RoiAlign, RoiPool, ScaleShift, Scratch,
-    ShapeError, Tanh, log_softmax, log_softmax_backward, relu, relu_backward, relu_in_place, sigmoid, sigmoid_backward, softmax,
-    softmax_backward,
+    ShapeError, Tanh, hard_sigmoid, hard_sigmoid_backward, hard_swish, hard_swish_backward, log_softmax, log_softmax_backward, relu,
+    relu_backward, relu_in_place, sigmoid, sigmoid_backward, softmax, softmax_backward,
 };
 
 use super::check::error;
@@ -399,6 +399,36 @@ impl Unary for Sigmoid {
     }
 }
 
+/// [`hard_sigmoid`] as a plan.
+pub(super) struct HardSigmoid;
+
+impl Unary for HardSigmoid {
+    const NAME: &'static str = "hard_sigmoid";
+
+    fn forward(&self, _n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
+        hard_sigmoid(x, y)
+    }
+
+    fn backward(&self, _n: usize, [x, _, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+        hard_sigmoid_backward(x, dy, dx)
+    }
+}
+
+/// [`hard_swish`] as a plan.
+pub(super) struct HardSwish;
+
+impl Unary for HardSwish {
+    const NAME: &'static str = "hard_swish";
+
+    fn forward(&self, _n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
+        hard_swish(x, y)
+    }
+
+    fn backward(&self, _n: usize, [x, _, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+        hard_swish_backward(x, dy, dx)
+    }
+}
+
 /// [`softmax`] over this many classes.
 pub(super) struct Softmax(pub(super) usize);
 
@@ -457,4 +487,4 @@ macro_rules! weighted {
 weighted!(Conv2d, "conv2d");
 weighted!(ConvTranspose2d, "conv_transpose2d");
 weighted!(Linear, "linear");
-weighted!(ScaleShift, "batch_norm");
+weighted!(ScaleShift, "scale_shift");

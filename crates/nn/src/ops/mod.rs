@@ -25,8 +25,9 @@ mod pool;
 mod portable;
 mod regions;
 mod resize;
+mod scale;
 
-pub use activation::{log_softmax, relu, scaled_tanh, sigmoid, softmax, tanh};
+pub use activation::{hard_sigmoid, hard_swish, log_softmax, relu, scaled_tanh, sigmoid, softmax, tanh};
 pub(crate) use backend::has_kernels;
 pub use backend::with_portable;
 pub use cirio_kernels::{AlignCorners, CountPadding};
@@ -39,3 +40,4 @@ pub use norm::{batch_norm, batch_norm_relu, batch_norm_train, batch_norm_train_r
 pub use pool::{Pool2dConfig, adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 pub use regions::{RoiAlignConfig, RoiPoolConfig, roi_align, roi_pool};
 pub use resize::{upsample_bilinear2d, upsample_nearest2d};
+pub use scale::scale_channels;

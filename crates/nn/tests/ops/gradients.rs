@@ -174,6 +174,11 @@ fn batch_norm_of_maps_and_of_vectors() -> Result<()> {
 }
 
 #[test]
+fn channels_times_numbers() -> Result<()> {
+    check("scale channels", &[spread(3, &[2, 3, 3, 2])?, spread(4, &[2, 3, 1, 1])?], |t| scale_channels(&t[0], &t[1]))
+}
+
+#[test]
 fn linear_on_any_rank() -> Result<()> {
     for shape in [vec![4], vec![3, 4], vec![2, 3, 4]] {
         let inputs = [spread(3, &shape)?, spread(4, &[5, 4])?, spread(5, &[5])?];
@@ -189,6 +194,8 @@ fn activations_and_dropout() -> Result<()> {
     check1("tanh", &[3, 5], |x| tanh(&(x * 3.0)?))?;
     check1("scaled tanh", &[3, 5], |x| scaled_tanh(&(x * 3.0)?))?;
     check1("sigmoid", &[3, 5], |x| sigmoid(&(x * 3.0)?))?;
+    check1("hard sigmoid", &[3, 5], |x| hard_sigmoid(&(x * 5.0)?))?;
+    check1("hard swish", &[3, 5], |x| hard_swish(&(x * 5.0)?))?;
     check1("softmax", &[2, 3, 4], |x| softmax(&(x * 3.0)?))?;
     check1("log softmax", &[2, 3, 4], |x| log_softmax(&(x * 3.0)?))?;
     check1("dropout", &[3, 5], |x| dropout(x, 0.4, &mut ChaCha8Rng::seed_from_u64(1)))

@@ -170,6 +170,11 @@ proptest! {
     }
 
     #[test]
+    fn channels_times_numbers(n in 1usize..4, c in 1usize..6, size in pair(1..=9), lies in lies()) {
+        compare(&[spread(1, &[n, c, size[0], size[1]])?, spread(2, &[n, c, 1, 1])?], lies, |t| scale_channels(&t[0], &t[1]))?;
+    }
+
+    #[test]
     fn resizing(n in 1usize..3, c in 1usize..4, size in pair(1..=9), to in pair(1..=12), lies in lies()) {
         let x = [spread(1, &[n, c, size[0], size[1]])?];
         compare(&x, lies, |t| upsample_nearest2d(&t[0], to))?;
@@ -180,7 +185,7 @@ proptest! {
 
     #[test]
     fn functions_of_each_value(shape in prop::collection::vec(0usize..6, 0..4), lies in lies()) {
-        for op in [relu, tanh, scaled_tanh, sigmoid] {
+        for op in [relu, tanh, scaled_tanh, sigmoid, hard_sigmoid, hard_swish] {
             compare(&[(spread(1, &shape)? * 3.0)?], lies, |t| op(&t[0]))?;
         }
     }

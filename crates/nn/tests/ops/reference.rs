@@ -497,6 +497,46 @@ fn logistic_function() -> Result<()> {
 }
 
 /// ```python
+/// x = torch.tensor([-4.0, -1.5, -0.0, 0.5, 2.0, 3.5], requires_grad=True)
+/// y = F.hardsigmoid(x)
+/// ```
+#[test]
+fn logistic_function_of_straight_lines() -> Result<()> {
+    let expected =
+        Expected { output: (&[6], &[0., 0.25, 0.5, 0.58333, 0.83333, 1.]), slopes: &[&[0., 0.16059, 0.08592, -0.11463, -0.14724, 0.]] };
+    let x = Tensor::new(&[-4.0, -1.5, -0.0, 0.5, 2.0, 3.5], &Device::Cpu);
+    expected.check([x], |t| hard_sigmoid(&t[0]))
+}
+
+/// ```python
+/// x = torch.tensor([-4.0, -1.5, -0.0, 0.5, 2.0, 3.5], requires_grad=True)
+/// y = F.hardswish(x)
+/// ```
+#[test]
+fn swish_of_straight_lines() -> Result<()> {
+    let expected =
+        Expected { output: (&[6], &[0., -0.375, 0., 0.29167, 1.66667, 3.5]), slopes: &[&[0., 0., 0.25775, -0.45851, -1.0307, 0.21512]] };
+    let x = Tensor::new(&[-4.0, -1.5, -0.0, 0.5, 2.0, 3.5], &Device::Cpu);
+    expected.check([x], |t| hard_swish(&t[0]))
+}
+
+/// ```python
+/// x, factors = wave(0.7, 2, 2, 1, 3), wave(0.9, 2, 2, 1, 1)
+/// y = x * factors
+/// ```
+#[test]
+fn channels_times_numbers() -> Result<()> {
+    let expected = Expected {
+        output: (&[2, 2, 1, 3], &[0., 0., 0., 0.67618, 0.26241, -0.27478, -0.84878, -0.95676, -0.61476, 0.00719, 0.28078, 0.42232]),
+        slopes: &[
+            &[0., 0., 0., -0.53875, -0.69203, 0.16851, 0.97243, 0.31075, -0.80618, -0.32566, 0.17957, 0.42173],
+            &[1.12874, -0.96509, -0.66123, 1.23833],
+        ],
+    };
+    expected.check([wave(0.7, &[2, 2, 1, 3]), wave(0.9, &[2, 2, 1, 1])], |t| scale_channels(&t[0], &t[1]))
+}
+
+/// ```python
 /// x = wave(0.7, 2, 4)
 /// y = F.softmax(3 * x, -1)
 /// ```
