@@ -39,17 +39,38 @@ impl ColorJitter {
         let mut values: Vec<f64> = image.data().iter().map(|&value| f64::from(value)).collect();
         for change in order {
             match change {
-                0 => blend(&mut values, factors[0], |_| 0.0, image.channels()),
-                1 => {
-                    let mean = values.chunks_exact(image.channels()).map(grey).sum::<f64>() / (image.width() * image.height()) as f64;
-                    blend(&mut values, factors[1], |_| mean, image.channels());
-                }
-                2 if image.channels() == 3 => blend(&mut values, factors[2], grey, 3),
-                3 if image.channels() == 3 => values.chunks_exact_mut(3).for_each(|pixel| turn_hue(pixel, factors[3])),
-                _ => {}
+                0 => brighten(&mut values, factors[0], image.channels()),
+                1 => contrast(&mut values, factors[1], image.channels()),
+                2 => colourful(&mut values, factors[2], image.channels()),
+                _ => turn_hues(&mut values, factors[3], image.channels()),
             }
         }
         crop::rebuilt(image, values.into_iter().map(|value| value.round() as u8).collect())
+    }
+}
+
+/// Values 0 … 255 multiplied by a factor.
+pub(super) fn brighten(values: &mut [f64], factor: f64, channels: usize) {
+    blend(values, factor, |_| 0.0, channels);
+}
+
+/// Differences from the mean grey multiplied by a factor.
+pub(super) fn contrast(values: &mut [f64], factor: f64, channels: usize) {
+    let mean = values.chunks_exact(channels).map(grey).sum::<f64>() / (values.len() / channels) as f64;
+    blend(values, factor, |_| mean, channels);
+}
+
+/// Differences from each pixel's grey multiplied by a factor.
+pub(super) fn colourful(values: &mut [f64], factor: f64, channels: usize) {
+    if channels == 3 {
+        blend(values, factor, grey, channels);
+    }
+}
+
+/// The hue of each pixel turned by a part of the circle.
+pub(super) fn turn_hues(values: &mut [f64], part: f64, channels: usize) {
+    if channels == 3 {
+        values.chunks_exact_mut(channels).for_each(|pixel| turn_hue(pixel, part));
     }
 }
 
@@ -161,6 +182,25 @@ mod tests {
             let mut pixel = [200.0, 0.0, 0.0];
             turn_hue(&mut pixel, part);
             assert!(pixel.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9), "{part}: {pixel:?}");
+        }
+    }
+
+    /// `F.adjust_brightness(x, 1.1)`, `adjust_contrast(x, 0.6)`, `adjust_saturation(x, 1.4)`, `adjust_hue(x, 0.05)` and `adjust_hue(x, -0.3)` of
+    /// torchvision 0.14 with x these values / 255. Its grey has 0.2989 for red.
+    #[test]
+    fn changes_as_torchvision() {
+        type Change = fn(&mut [f64], f64, usize);
+        let expected: [(Change, f64, [f64; 12]); 5] = [
+            (brighten, 1.1, [220.0, 33.0, 66.0, 11.0, 99.0, 255.0, 132.0, 143.0, 44.0, 84.7, 84.7, 84.7]),
+            (contrast, 0.6, [156.23, 54.23, 72.23, 42.23, 90.23, 186.23, 108.23, 114.23, 60.23, 82.43, 82.43, 82.43]),
+            (colourful, 1.4, [246.31, 8.31, 50.31, 0.0, 92.27, 255.0, 121.3, 135.3, 9.3, 77.0, 77.0, 77.0]),
+            (turn_hues, 0.05, [200.0, 51.0, 30.0, 10.0, 18.0, 250.0, 93.0, 130.0, 40.0, 77.0, 77.0, 77.0]),
+            (turn_hues, -0.3, [34.0, 30.0, 200.0, 42.0, 250.0, 10.0, 130.0, 40.0, 102.0, 77.0, 77.0, 77.0]),
+        ];
+        for (change, strength, expected) in expected {
+            let mut values = [200.0, 30.0, 60.0, 10.0, 90.0, 250.0, 120.0, 130.0, 40.0, 77.0, 77.0, 77.0];
+            change(&mut values, strength, 3);
+            assert!(values.iter().zip(expected).all(|(a, b)| (a - b).abs() < 0.02), "{strength}: {values:?}");
         }
     }
 

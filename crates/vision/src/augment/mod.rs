@@ -4,6 +4,7 @@ mod affine;
 mod color;
 mod erase;
 mod mix;
+mod photometric;
 mod place;
 
 use std::fmt;
@@ -18,6 +19,7 @@ pub use affine::Affine;
 pub use color::{ColorJitter, PcaColor};
 pub use erase::Erase;
 pub use mix::{cutmix, mixup};
+pub use photometric::Photometric;
 pub use place::{Flip, RandomCrop, RandomResizedCrop};
 
 /// One random change. The picture's size stays as it was.

@@ -1,11 +1,13 @@
 //! Left and right swapped.
 
-use cirio_vision::{Image, Result, flip_horizontal};
+use cirio_vision::{Result, flip_horizontal};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::super::{Instance, Scene};
+use super::geometry::as_picture;
+use super::within;
 
 /// A mirroring of some of the pictures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +27,10 @@ impl Default for HorizontalFlip {
 }
 
 impl HorizontalFlip {
+    pub(super) fn check(&self) -> Result<()> {
+        within("probability", self.probability, 0.0, 1.0)
+    }
+
     pub(super) fn apply(&self, scene: Scene, rng: &mut ChaCha8Rng) -> Result<Scene> {
         if rng.random::<f64>() < self.probability { mirrored(&scene, &self.swaps) } else { Ok(scene) }
     }
@@ -38,10 +44,9 @@ pub(super) fn pairs(names: &[String]) -> Vec<[usize; 2]> {
 
 /// x becomes W − x, and the points of `swaps` change places.
 fn mirrored(scene: &Scene, swaps: &[[usize; 2]]) -> Result<Scene> {
-    let (width, height) = (scene.image.width(), scene.image.height());
+    let width = scene.image.width();
     let turned = |instance: &Instance| {
         let [left, upper, right, lower] = instance.edges;
-        let mask = instance.mask.clone().map(|mask| Image::new(width, height, 1, mask)).transpose()?;
         let mut keypoints = instance.keypoints.clone();
         // What is not labelled has no place.
         keypoints.iter_mut().filter(|point| point.visibility > 0).for_each(|point| point.x = width as f64 - point.x);
@@ -51,7 +56,7 @@ fn mirrored(scene: &Scene, swaps: &[[usize; 2]]) -> Result<Scene> {
         Ok(Instance {
             edges: [width as f32 - right, upper, width as f32 - left, lower],
             class: instance.class,
-            mask: mask.map(|mask| flip_horizontal(&mask).into_data()),
+            mask: as_picture(instance, &scene.image)?.map(|mask| flip_horizontal(&mask).into_data()),
             keypoints,
         })
     };
@@ -60,6 +65,8 @@ fn mirrored(scene: &Scene, swaps: &[[usize; 2]]) -> Result<Scene> {
 
 #[cfg(test)]
 mod tests {
+    use cirio_vision::Image;
+
     use super::super::super::Keypoint;
     use super::*;
 

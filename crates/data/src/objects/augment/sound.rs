@@ -7,8 +7,8 @@ use super::super::{Instance, Keypoint, Scene};
 /// A scene of which everything lies inside of the picture.
 ///
 /// Where an object has a mask, its box is recomputed from it: from the first column and row with a pixel of it to the last, and 1 more.
-/// Other boxes are cut off at the picture's edges. Objects of which nothing is left are dropped, and points outside of the picture are no
-/// longer labelled.
+/// Other boxes are cut off at the picture's edges. Objects of which nothing is left are dropped. Points outside of the picture are no
+/// longer labelled, and what is not labelled lies at 0, 0, as COCO has it.
 ///
 /// # Errors
 /// When a mask does not have as many pixels as the picture.
@@ -37,7 +37,7 @@ fn sound(mut instance: Instance, [rows, columns]: [usize; 2]) -> Result<Option<I
     };
     instance.edges = edges;
     for point in &mut instance.keypoints {
-        if !(0.0..=columns as f64).contains(&point.x) || !(0.0..=rows as f64).contains(&point.y) {
+        if point.visibility == 0 || !(0.0..=columns as f64).contains(&point.x) || !(0.0..=rows as f64).contains(&point.y) {
             *point = Keypoint { x: 0.0, y: 0.0, visibility: 0 };
         }
     }
