@@ -41,8 +41,8 @@ SIZES = {
     "box_batch_size_per_image": EVERYTHING,
 }
 # Predictions of moderate size: else all scores are 0 or 1.
-SMALL = {"cls_logits": 0.25, "rpn.head.bbox_pred": 0.05, "box_predictor.bbox_pred": 0.3, "cls_score": 0.12, "mask_fcn_logits": 0.25}
-MODELS = [
+SMALL = {"cls_logits": 0.25, "rpn.head.bbox_pred": 0.05, "box_predictor.bbox_pred": 0.3, "cls_score": 0.12, "mask_fcn_logits": 0.25, "kps_score_lowres": 0.25}
+MODELS = ["keypointrcnn_resnet50_fpn"] + [
     f"{kind}_{body}"
     for kind in ("fasterrcnn", "maskrcnn")
     for body in ("resnet18_fpn", "resnet34_fpn", "resnet50_fpn", "resnet101_fpn", "resnet50_fpn_v2")
@@ -83,7 +83,8 @@ def network(model, classes, **sizes):
         return getattr(detection, model)(weights=None, weights_backbone=None, num_classes=classes, **sizes)
     body = getattr(resnet, body.removesuffix("_fpn"))(weights=None, norm_layer=FrozenBatchNorm2d)
     backbone = backbone_utils._resnet_fpn_extractor(body, 3)
-    built = {"fasterrcnn": detection.FasterRCNN, "maskrcnn": detection.MaskRCNN}[kind](backbone, classes, **sizes)
+    kinds = {"fasterrcnn": detection.FasterRCNN, "maskrcnn": detection.MaskRCNN, "keypointrcnn": detection.KeypointRCNN}
+    built = kinds[kind](backbone, classes, **sizes)
     detection._utils.overwrite_eps(built, 0.0)
     return built
 
@@ -100,12 +101,20 @@ def picture(name, height, width, seed):
     return torch.from_numpy((uniform(name, seed, 3 * height * width) + 0.5).astype(np.float32)).reshape(3, height, width)
 
 
-def targets(masks):
-    """The true boxes, and with masks each box but its upper left third."""
+def points(left, upper, right, lower):
+    """Points from corner to corner of a box, the last ones on its edges and beyond; each third one without a label."""
+    steps = [((5 * which) % 17 / 16, which / 15) for which in range(17)]
+    return [[left + (right - left) * x, upper + (lower - upper) * y, which % 3] for which, (x, y) in enumerate(steps)]
+
+
+def targets(model):
+    """The true boxes; for masks each box but its upper left third, and points."""
     made = []
     for (boxes, labels), (_, height, width) in zip(TARGETS, PICTURES):
         target = {"boxes": torch.tensor(boxes, dtype=torch.float32), "labels": torch.tensor(labels)}
-        if masks:
+        if "keypointrcnn" in model:
+            target["keypoints"] = torch.tensor([points(*box) for box in boxes], dtype=torch.float32)
+        if "maskrcnn" in model:
             target["masks"] = torch.zeros(len(boxes), height, width, dtype=torch.uint8)
             for mask, (left, upper, right, lower) in zip(target["masks"], boxes):
                 mask[upper:lower, left:right] = 1
@@ -124,6 +133,12 @@ def summary(tensor):
     }
 
 
+def located(found):
+    """x, y and the logit of each point."""
+    each = torch.cat([found["keypoints"][..., :2], found["keypoints_scores"][..., None]], -1)
+    return [[[round(number, 4) for number in point] for point in one] for one in each.tolist()]
+
+
 def answer(model, seed):
     built = generated(model, seed).eval()
     pictures = [picture(*which, seed) for which in PICTURES]
@@ -132,17 +147,23 @@ def answer(model, seed):
     logits, offsets = built.rpn.head(list(levels.values()))
     proposals, _ = built.rpn(batch, levels)
     features = built.roi_heads.box_roi_pool(levels, proposals, batch.image_sizes)
-    classes, boxes = built.roi_heads.box_predictor(built.roi_heads.box_head(features))
+    heads = built.roi_heads
+    classes, boxes = heads.box_predictor(heads.box_head(features))
+    maps = []
+    if heads.has_keypoint():
+        pooled = heads.keypoint_roi_pool(levels, proposals, batch.image_sizes)
+        maps = [summary(heads.keypoint_predictor(heads.keypoint_head(pooled)))]
     found = [
         {
             "boxes": one["boxes"].tolist(),
             "labels": one["labels"].tolist(),
             "scores": one["scores"].tolist(),
             "areas": (one["masks"] >= 0.5).sum((1, 2, 3)).tolist() if "masks" in one else [],
+            "keypoints": located(one) if "keypoints" in one else [],
         }
         for one in built(pictures)
     ]
-    losses = built.train()(pictures, targets("maskrcnn" in model))
+    losses = built.train()(pictures, targets(model))
     return {
         "model": model,
         "seed": seed,
@@ -155,6 +176,7 @@ def answer(model, seed):
         "region_features": summary(features),
         "class_logits": summary(classes),
         "box_offsets": summary(boxes),
+        "keypoint_maps": maps,
         "found": found,
         "losses": {name: value.item() for name, value in losses.items()},
     }
@@ -162,7 +184,7 @@ def answer(model, seed):
 
 def write_keys(folder):
     for model in MODELS:
-        tensors = network(model, 91).state_dict()
+        tensors = network(model, 2 if "keypointrcnn" in model else 91).state_dict()
         lines = [f"{name}\t{str(tensor.dtype).removeprefix('torch.')}\t{list(tensor.shape)}\n" for name, tensor in tensors.items()]
         with open(os.path.join(folder, f"{model}.txt"), "w") as file:
             file.writelines(lines)

@@ -12,7 +12,7 @@ use crate::{Error, Result, Task, find};
 pub struct DetectorModel {
     /// Its name in commands and files.
     pub name: &'static str,
-    /// What it does: [`Task::Detect`] or [`Task::Segment`].
+    /// What it does: [`Task::Detect`], [`Task::Segment`] or [`Task::Keypoints`].
     pub task: Task,
     /// One line about it.
     pub about: &'static str,
@@ -118,6 +118,14 @@ pub const DETECTORS: &[DetectorModel] = &[
     },
     #[cfg(feature = "mask-rcnn")]
     masks("maskrcnn_resnet101_fpn", "Mask R-CNN on a pyramid of ResNet-101", |classes, eps| mask(ResNet::resnet101(), classes, eps)),
+    #[cfg(feature = "mask-rcnn")]
+    DetectorModel {
+        task: Task::Keypoints,
+        classes: 2,
+        ..masks("keypointrcnn_resnet50_fpn", "Mask R-CNN for the points of people, on a pyramid of ResNet-50", |classes, eps| {
+            cirio_mask_rcnn::with_keypoints(faster(ResNet::resnet50(), classes, eps), POINTS)
+        })
+    },
 ];
 
 /// A detector of boxes for COCO: 90 numbers of classes, of which 80 are used, and the background.
@@ -135,6 +143,10 @@ const fn boxes(name: &'static str, about: &'static str, config: fn(usize, f64) -
         config,
     }
 }
+
+/// The points of a person in COCO.
+#[cfg(feature = "mask-rcnn")]
+const POINTS: usize = cirio_detection::keypoints::COCO_NAMES.len();
 
 #[cfg(feature = "mask-rcnn")]
 const fn masks(name: &'static str, about: &'static str, config: fn(usize, f64) -> DetectorConfig) -> DetectorModel {

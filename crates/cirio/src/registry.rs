@@ -50,15 +50,18 @@ pub enum Task {
     Detect,
     /// Finds objects, and the pixels that are theirs.
     Segment,
+    /// Finds objects, and the points of each.
+    Keypoints,
 }
 
 impl Task {
-    /// The word for it in commands and files: `classify`, `detect` or `segment`.
+    /// The word for it in commands and files: `classify`, `detect`, `segment` or `keypoints`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Classify => "classify",
             Self::Detect => "detect",
             Self::Segment => "segment",
+            Self::Keypoints => "keypoints",
         }
     }
 }

@@ -19,6 +19,7 @@ fn each_is_built_for_any_number_of_classes() -> anyhow::Result<()> {
         let detector = find_detector(model.name)?.config(4).build(VarBuilder::zeros(DType::F32, &Device::Cpu))?;
         assert_eq!(detector.boxes().classes(), 4, "{}", model.name);
         assert_eq!(detector.mask().is_some(), model.task == Task::Segment, "{}", model.name);
+        assert_eq!(detector.keypoints().is_some(), model.task == Task::Keypoints, "{}", model.name);
         assert_eq!(model.frozen_eps.is_none(), model.name.ends_with("_v2"), "{}", model.name);
     }
     Ok(())

@@ -1,5 +1,5 @@
 //! A detector in two stages: where there may be objects, then what they are (Ren, He, Girshick & Sun, "Faster R-CNN", 2015), and which pixels
-//! are theirs (He, Gkioxari, Dollár & Girshick, "Mask R-CNN", 2017).
+//! and points are theirs (He, Gkioxari, Dollár & Girshick, "Mask R-CNN", 2017).
 
 use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
@@ -8,8 +8,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::part::join;
 use crate::{
-    Batch, Body, BoxBranch, Detection, Error, FpnConfig, Losses, MaskBranch, MaskConfig, Mode, Pyramid, Result, RoiConfig, Rpn, RpnConfig,
-    Target, Transform, boxes, names, regions,
+    Batch, Body, BoxBranch, Detection, Error, FpnConfig, KeypointBranch, KeypointConfig, Losses, MaskBranch, MaskConfig, Mode, Pyramid,
+    Result, RoiConfig, Rpn, RpnConfig, Target, Transform, boxes, names, regions,
 };
 
 /// What a detector is made of.
@@ -25,8 +25,10 @@ pub struct DetectorConfig {
     pub rpn: RpnConfig,
     /// Classes and boxes.
     pub roi: RoiConfig,
-    /// Masks; none for a detector of boxes alone.
+    /// Masks; none for a detector without.
     pub mask: Option<MaskConfig>,
+    /// Key points; none for a detector without.
+    pub keypoints: Option<KeypointConfig>,
 }
 
 impl DetectorConfig {
@@ -45,12 +47,13 @@ impl DetectorConfig {
             pyramid: Pyramid::new(&self.body, &self.pyramid, weights.pp("backbone"))?,
             rpn: Rpn::new(channels, &self.rpn, weights.pp("rpn"))?,
             boxes: BoxBranch::new(channels, &self.roi, heads.clone())?,
-            mask: self.mask.as_ref().map(|config| MaskBranch::new(channels, config, heads)).transpose()?,
+            mask: self.mask.as_ref().map(|config| MaskBranch::new(channels, config, heads.clone())).transpose()?,
+            keypoints: self.keypoints.as_ref().map(|config| KeypointBranch::new(channels, config, heads)).transpose()?,
         })
     }
 
-    /// The detector with all weights of a file, in f32, in torchvision's spelling of today or that of before 2022. What a detector of boxes has
-    /// no use for, the weights of masks, is left.
+    /// The detector with all weights of a file, in f32, in torchvision's spelling of today or that of before 2022. What a detector has no
+    /// use for, the weights of masks or of key points, is left.
     ///
     /// # Errors
     /// When a weight is missing, unused or of another shape: all of them in one report.
@@ -60,7 +63,11 @@ impl DetectorConfig {
             true => self.build(weights.rename_f(names::old)),
             false => self.build(weights),
         })?;
-        let needless = |name: &String| name.ends_with("num_batches_tracked") || (self.mask.is_none() && name.contains(".mask_"));
+        let needless = |name: &String| {
+            name.ends_with("num_batches_tracked")
+                || (self.mask.is_none() && name.starts_with("roi_heads.mask_"))
+                || (self.keypoints.is_none() && name.starts_with("roi_heads.keypoint_"))
+        };
         report.unused.retain(|name| !needless(name));
         report.complete()?;
         Ok(detector)
@@ -70,13 +77,15 @@ impl DetectorConfig {
 /// A detector with its weights. Those are named as torchvision's: `backbone.…`, `rpn.…`, `roi_heads.…`.
 ///
 /// Its stages can be called one by one: [`batch`](Self::batch), [`Pyramid::forward`], [`Rpn::forward`] and [`proposals`](Rpn::proposals),
-/// [`BoxBranch::features`], [`predict`](BoxBranch::predict) and [`detections`](BoxBranch::detections), [`MaskBranch::add`].
+/// [`BoxBranch::features`], [`predict`](BoxBranch::predict) and [`detections`](BoxBranch::detections), [`MaskBranch::add`],
+/// [`KeypointBranch::add`].
 pub struct Detector {
     transform: Transform,
     pyramid: Pyramid,
     rpn: Rpn,
     boxes: BoxBranch,
     mask: Option<MaskBranch>,
+    keypoints: Option<KeypointBranch>,
 }
 
 impl Detector {
@@ -95,19 +104,20 @@ impl Detector {
         let (levels, regions) = (&levels[..levels.len() - 1], regions(&found));
         let predictions = self.boxes.predict(&self.boxes.features(levels, &batch, &regions)?, Mode::Evaluation)?;
         let mut found = self.boxes.detections(&predictions, &regions, &batch)?;
-        match &self.mask {
-            Some(mask) => mask.add(levels, &batch, &mut found)?,
-            None => {
-                for (found, (&size, &original)) in found.iter_mut().zip(batch.sizes.iter().zip(&batch.originals)) {
-                    found.iter_mut().for_each(|detection| detection.bounds = boxes::resize(detection.bounds, size, original));
-                }
-            }
+        if let Some(mask) = &self.mask {
+            mask.add(levels, &batch, &mut found)?;
+        }
+        if let Some(keypoints) = &self.keypoints {
+            keypoints.add(levels, &batch, &mut found)?;
+        }
+        for (found, (&size, &original)) in found.iter_mut().zip(batch.sizes.iter().zip(&batch.originals)) {
+            found.iter_mut().for_each(|detection| detection.bounds = boxes::resize(detection.bounds, size, original));
         }
         Ok(found)
     }
 
-    /// The losses of a step of training: `loss_classifier`, `loss_box_reg`, `loss_objectness`, `loss_rpn_box_reg` and, with masks, `loss_mask`.
-    /// The generator chooses sizes of pictures, anchors and proposals.
+    /// The losses of a step of training: `loss_classifier`, `loss_box_reg`, `loss_objectness`, `loss_rpn_box_reg`, with masks
+    /// `loss_mask` and with key points `loss_keypoint`. The generator chooses sizes of pictures, anchors and proposals.
     ///
     /// Norms take the batch's statistics unless they are frozen. Batches of a few pictures are too small for that: freeze them.
     ///
@@ -143,6 +153,9 @@ impl Detector {
         if let Some(mask) = &self.mask {
             losses.terms.push(("loss_mask", mask.loss(levels, batch, &sampled, &targets, mode)?));
         }
+        if let Some(keypoints) = &self.keypoints {
+            losses.terms.push(("loss_keypoint", keypoints.loss(levels, batch, &sampled, &targets, mode)?));
+        }
         Ok(losses)
     }
 
@@ -174,6 +187,11 @@ impl Detector {
         self.mask.as_ref()
     }
 
+    /// The head of key points, if there is one.
+    pub fn keypoints(&self) -> Option<&KeypointBranch> {
+        self.keypoints.as_ref()
+    }
+
     /// The form for evaluation alone, which is faster: batch norms folded, ReLU fused, weights packed.
     ///
     /// # Errors
@@ -184,6 +202,7 @@ impl Detector {
             rpn: self.rpn.for_inference()?,
             boxes: self.boxes.for_inference()?,
             mask: self.mask.map(MaskBranch::for_inference).transpose()?,
+            keypoints: self.keypoints.map(KeypointBranch::for_inference).transpose()?,
             ..self
         })
     }
@@ -200,7 +219,9 @@ impl Detector {
 
     /// All tensors with their full names; none in the form for evaluation, which has them packed.
     pub fn parameters(&self) -> Vec<Parameter> {
+        let always = [self.pyramid.parameters("backbone"), self.rpn.parameters("rpn"), self.boxes.parameters("roi_heads")];
         let mask = self.mask.as_ref().map(|mask| mask.parameters("roi_heads"));
-        join([self.pyramid.parameters("backbone"), self.rpn.parameters("rpn"), self.boxes.parameters("roi_heads")].into_iter().chain(mask))
+        let keypoints = self.keypoints.as_ref().map(|keypoints| keypoints.parameters("roi_heads"));
+        join(always.into_iter().chain(mask).chain(keypoints))
     }
 }

@@ -1,4 +1,4 @@
-//! Key points of an object, each the peak of a small map (He, Gkioxari, Dollár & Girshick, "Mask R-CNN", 2017, section 5).
+//! Key points of an object, each a place in a small map (He, Gkioxari, Dollár & Girshick, "Mask R-CNN", 2017, section 5).
 
 use crate::boxes::Xyxy;
 use crate::{Error, Result};
@@ -12,6 +12,56 @@ pub struct Keypoint {
     pub y: f32,
     /// The logit at the peak.
     pub score: f32,
+}
+
+impl Keypoint {
+    /// The point in an image that is resized from `[rows, columns]` to others.
+    pub fn resize(self, from: [usize; 2], to: [usize; 2]) -> Self {
+        let [down, across] = [0, 1].map(|axis| to[axis] as f32 / from[axis] as f32);
+        Self { x: across * self.x, y: down * self.y, score: self.score }
+    }
+}
+
+/// The names of a person's points in COCO, in its order.
+pub const COCO_NAMES: [&str; 17] = [
+    "nose",
+    "left_eye",
+    "right_eye",
+    "left_ear",
+    "right_ear",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+    "left_hip",
+    "right_hip",
+    "left_knee",
+    "right_knee",
+    "left_ankle",
+    "right_ankle",
+];
+
+/// The pairs of a person's points that COCO draws a line between, as indices into [`COCO_NAMES`].
+#[rustfmt::skip]
+pub const COCO_SKELETON: [[usize; 2]; 19] = [
+    [15, 13], [13, 11], [16, 14], [14, 12], [11, 12], // legs
+    [5, 11], [6, 12], [5, 6], // trunk
+    [5, 7], [6, 8], [7, 9], [8, 10], // arms
+    [1, 2], [0, 1], [0, 2], [1, 3], [2, 4], [3, 5], [4, 6], // head
+];
+
+/// Where the point x, y is in a map of `side` × `side` places for the inside of a box, as row · side + column; none where the point is
+/// outside or, its third number not being over 0, not labelled. A point on the right or lower edge is inside. As torchvision has it.
+pub fn place([x, y, visibility]: [f32; 3], side: usize, [left, upper, right, lower]: Xyxy) -> Option<usize> {
+    let along = |at: f32, first: f32, last: f32| match (at - first) * (side as f32 / (last - first)) {
+        _ if at == last => side.checked_sub(1),
+        place if 0.0 <= place && place < side as f32 => Some(place as usize),
+        _ => None,
+    };
+    let (column, row) = (along(x, left, right)?, along(y, upper, lower)?);
+    (visibility > 0.0).then_some(row * side + column)
 }
 
 /// The most pixels that a map is enlarged to.
@@ -90,6 +140,42 @@ mod tests {
         Ok(())
     }
 
+    /// Boxes of 14×28 pixels and maps of 56×56: four places a column, two a row. Each is what torchvision's `keypoints_to_heatmap` says.
+    #[test]
+    fn places_by_hand() {
+        let corners = [10.0, 20.0, 24.0, 48.0];
+        for (point, expected) in [
+            ([10.0, 20.0, 1.0], Some([0, 0])),
+            ([10.25, 20.0, 2.0], Some([0, 1])),
+            ([17.1, 34.6, 2.0], Some([29, 28])),
+            ([23.99, 47.9, 1.0], Some([55, 55])),
+            ([24.0, 48.0, 1.0], Some([55, 55])), // on the far edges
+            ([24.0, 20.0, 1.0], Some([0, 55])),
+            ([24.01, 30.0, 1.0], None),
+            ([9.99, 30.0, 1.0], None),
+            ([17.0, 48.5, 1.0], None),
+            ([17.0, 19.0, 1.0], None),
+            ([17.0, 34.0, 0.0], None), // not labelled
+            ([24.0, 48.0, 0.0], None),
+            ([f32::NAN, 30.0, 1.0], None),
+        ] {
+            let expected = expected.map(|[row, column]: [usize; 2]| row * 56 + column);
+            assert_eq!(place(point, 56, corners), expected, "{point:?}");
+        }
+        assert_eq!(place([1.0, 3.0, 1.0], 56, [2.0, 2.0, 2.0, 4.0]), None, "a box without a side has no inside");
+        assert_eq!(place([2.0; 3], 0, [2.0, 2.0, 2.0, 4.0]), None);
+    }
+
+    #[test]
+    fn the_skeleton_joins_left_to_left() {
+        let side = |point: usize| COCO_NAMES[point].split_once('_').map(|(side, _)| side);
+        let kind = |point: usize| COCO_NAMES[point].split('_').next_back();
+        for [a, b] in COCO_SKELETON {
+            assert!(side(a) == side(b) || a == 0 || kind(a) == kind(b), "{} {}", COCO_NAMES[a], COCO_NAMES[b]);
+        }
+        assert!((0..COCO_NAMES.len()).all(|point| COCO_SKELETON.as_flattened().contains(&point)));
+    }
+
     #[test]
     fn what_cannot_be_is_refused() {
         assert!(peak(&[0.0; 3], 2, [0.0, 0.0, 4.0, 4.0]).is_err());
@@ -100,6 +186,30 @@ mod tests {
     }
 
     proptest! {
+        /// A map that is high where a point lies has its peak there, not farther away than a place is wide or a pixel; unless it is shrunk, for
+        /// then places are skipped.
+        #[test]
+        fn a_place_is_where_its_peak_is(share in prop::array::uniform2(0f32..0.999), corner in prop::array::uniform2(-9f32..90.0),
+            sides in prop::array::uniform2(28f32..90.0)) {
+            let corners = [corner[0], corner[1], corner[0] + sides[0], corner[1] + sides[1]];
+            let [x, y] = [0, 1].map(|axis| corner[axis] + share[axis] * sides[axis]);
+            let mut logits = vec![0.0; 28 * 28];
+            logits[place([x, y, 1.0], 28, corners).unwrap()] = 1.0;
+            let found = peak(&logits, 28, corners).unwrap();
+            let near = |found: f32, place: f32, side: f32| (found - place).abs() <= (side / 28.0).max(1.0) + 1e-3;
+            prop_assert!(near(found.x, x, sides[0]) && near(found.y, y, sides[1]), "{:?} {} {}", found, x, y);
+        }
+
+        #[test]
+        fn a_place_scales_with_its_box(point in prop::array::uniform2(-2i16..60), exponent in -3..4i32) {
+            let scale = 2f32.powi(exponent);
+            let point = |scale: f32| [scale * f32::from(point[0]), scale * f32::from(point[1]), 1.0];
+            let here = place(point(1.0), 56, [0.0, 0.0, 40.0, 52.0]);
+            prop_assert_eq!(here, place(point(scale), 56, [0.0, 0.0, scale * 40.0, scale * 52.0]));
+            let [x, y, _] = point(1.0);
+            prop_assert_eq!(here.is_some(), (0.0..=40.0).contains(&x) && (0.0..=52.0).contains(&y));
+        }
+
         #[test]
         fn a_single_peak_is_found_where_it_is(row in 0..8usize, column in 0..8usize, scale in 1..4usize, x in 0..9u8, y in 0..9u8) {
             let mut logits = vec![0.0; 64];

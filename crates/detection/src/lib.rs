@@ -2,7 +2,7 @@
 //!
 //! The pure parts work on slices and know no tensor: [`boxes`], [`BoxCoder`], [`Anchors`], [`Matcher`], [`Sampler`], [`nms()`], [`Mask`] and
 //! [`Rle`]. [`ops`] has some of them on tensors, for any other detector. The parts with weights are pieces of two-stage detectors:
-//! [`Pyramid`], [`Rpn`], [`BoxBranch`] and [`MaskBranch`], each for training or for evaluation alone.
+//! [`Pyramid`], [`Rpn`], [`BoxBranch`], [`MaskBranch`] and [`KeypointBranch`], each for training or for evaluation alone.
 //!
 //! ```
 //! use candle_core::{Device, Tensor};
@@ -33,6 +33,7 @@ mod nms;
 pub mod ops;
 mod part;
 mod paste;
+mod pose;
 mod roi;
 mod rpn;
 mod sampler;
@@ -52,6 +53,7 @@ pub use matcher::{Match, Matcher};
 pub use nms::{batched_nms, nms};
 pub use part::{Mode, Part};
 pub use paste::Mask;
+pub use pose::{KeypointBranch, KeypointConfig};
 pub use roi::{BoxBranch, BoxHead, Predictions, Region, RegionAlign, RoiConfig, Sampled, regions};
 pub use rpn::{Limits, Objectness, Rpn, RpnConfig, RpnHead};
 pub use sampler::{Sample, Sampler};

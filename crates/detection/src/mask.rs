@@ -9,7 +9,7 @@ use cirio_nn::{Layers, Parameter};
 
 use crate::loss::binary_cross_entropy;
 use crate::part::join;
-use crate::roi::{convolution, to_tensor};
+use crate::roi::{convolution, regions_of, to_tensor};
 use crate::{Batch, Detection, Error, Mask, Mode, Part, Region, RegionAlign, Result, Sampled, Target, boxes};
 
 /// The sizes of a mask branch.
@@ -90,28 +90,20 @@ impl MaskBranch {
         Ok(logits.reshape((regions.len() * self.classes, rows, columns))?.index_select(&places, 0)?)
     }
 
-    /// Adds masks to the objects that were found in each image, which are in pixels of the resized pictures, and brings both to the
-    /// pictures as they were given.
+    /// Adds masks, which are of the pictures as they were given, to the objects that were found in each image, whose boxes are in pixels of
+    /// the resized pictures.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn add(&self, levels: &[Tensor], batch: &Batch, found: &mut [Vec<Detection>]) -> Result<()> {
-        let regions: Vec<Region> = found
-            .iter()
-            .enumerate()
-            .flat_map(|(image, found)| found.iter().map(move |detection| Region { image, bounds: detection.bounds }))
-            .collect();
-        if regions.is_empty() {
-            return Ok(());
-        }
+        let regions = regions_of(found);
         let labels: Vec<u32> = found.iter().flatten().map(|detection| detection.label as u32).collect();
         let logits = self.forward(levels, batch, &regions, &labels, Mode::Evaluation)?;
         let side = 2 * self.align.side;
         let probabilities: Vec<f32> = ops::sigmoid(&logits)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         for ((detection, region), mask) in found.iter_mut().flatten().zip(&regions).zip(probabilities.chunks_exact(side * side)) {
             let (size, original) = (batch.sizes[region.image], batch.originals[region.image]);
-            detection.bounds = boxes::resize(detection.bounds, size, original);
-            detection.mask = Some(Mask::new(mask.to_vec(), side, detection.bounds, original)?);
+            detection.mask = Some(Mask::new(mask.to_vec(), side, boxes::resize(region.bounds, size, original), original)?);
         }
         Ok(())
     }
@@ -122,9 +114,7 @@ impl MaskBranch {
     /// # Errors
     /// When a target has no masks.
     pub fn loss(&self, levels: &[Tensor], batch: &Batch, sampled: &Sampled, targets: &[Target], mode: Mode) -> Result<Tensor> {
-        let positive: Vec<(Region, u32, usize)> = (0..sampled.regions.len())
-            .filter_map(|index| sampled.truths[index].map(|truth| (sampled.regions[index], sampled.labels[index], truth)))
-            .collect();
+        let positive = sampled.positive();
         let regions: Vec<Region> = positive.iter().map(|(region, ..)| *region).collect();
         let labels: Vec<u32> = positive.iter().map(|(_, label, _)| *label).collect();
         let logits = self.forward(levels, batch, &regions, &labels, mode)?;

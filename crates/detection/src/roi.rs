@@ -34,6 +34,14 @@ pub fn regions(images: &[Vec<Xyxy>]) -> Vec<Region> {
     images.iter().enumerate().flat_map(|(image, found)| found.iter().map(move |&bounds| Region { image, bounds })).collect()
 }
 
+/// The boxes of the objects found in each image as one list.
+pub(crate) fn regions_of(images: &[Vec<Detection>]) -> Vec<Region> {
+    let of_image = |(image, found): (usize, &Vec<Detection>)| -> Vec<Region> {
+        found.iter().map(|detection| Region { image, bounds: detection.bounds }).collect()
+    };
+    images.iter().enumerate().flat_map(of_image).collect()
+}
+
 /// The regions as a tensor (R, 5), as [`ops::roi_align`] takes them.
 pub(crate) fn to_tensor(regions: impl ExactSizeIterator<Item = (usize, Xyxy)>, device: &Device) -> Result<Tensor> {
     let count = regions.len();
@@ -200,6 +208,14 @@ pub struct Sampled {
     pub truths: Vec<Option<usize>>,
 }
 
+impl Sampled {
+    /// The regions that stand for a true box, each with its class and which of its image's boxes that is.
+    pub(crate) fn positive(&self) -> Vec<(Region, u32, usize)> {
+        let each = self.regions.iter().zip(&self.labels).zip(&self.truths);
+        each.filter_map(|((&region, &label), &truth)| Some((region, label, truth?))).collect()
+    }
+}
+
 /// The head of boxes and its two predictors. Weights: `box_head.…`, `box_predictor.cls_score`, `box_predictor.bbox_pred`.
 pub struct BoxBranch {
     head: Part,
@@ -290,7 +306,8 @@ impl BoxBranch {
                 }
             }
             let best = batched_nms(&bounds, &probable, &labels, self.config.overlap).into_iter().take(self.config.detections);
-            best.map(|index| Detection { bounds: bounds[index], label: labels[index], score: probable[index], mask: None }).collect()
+            best.map(|index| Detection { bounds: bounds[index], label: labels[index], score: probable[index], mask: None, keypoints: None })
+                .collect()
         };
         Ok(batch.sizes.iter().enumerate().map(of_image).collect())
     }

@@ -3,6 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use crate::boxes::{self, Xyxy};
+use crate::keypoints::Keypoint;
 use crate::{Error, Mask, Result};
 
 /// An object that was found.
@@ -16,6 +17,8 @@ pub struct Detection {
     pub score: f32,
     /// Where it is inside of the box, from networks that tell.
     pub mask: Option<Mask>,
+    /// Its points, in pixels of the image, from networks that tell.
+    pub keypoints: Option<Vec<Keypoint>>,
 }
 
 /// The objects of an image to learn from.
@@ -27,6 +30,9 @@ pub struct Target {
     pub labels: Vec<u32>,
     /// Their pixels, 1 inside: (G, H, W). Only for networks that learn masks.
     pub masks: Option<Tensor>,
+    /// The points of each: x and y in pixels of the image, and over 0 where the point is labelled (COCO's visibility). Only for networks that
+    /// learn key points.
+    pub keypoints: Option<Vec<Vec<[f32; 3]>>>,
 }
 
 impl Target {
@@ -41,6 +47,15 @@ impl Target {
         }
         if let Some(label) = self.labels.iter().find(|label| !(1..classes).contains(&(**label as usize))) {
             return wrong(format!("the label {label} is none of the classes 1 to {}; 0 is the background", classes.saturating_sub(1)));
+        }
+        if let Some(objects) = &self.keypoints {
+            if objects.len() != self.boxes.len() {
+                return wrong(format!("{} boxes have the key points of {} objects", self.boxes.len(), objects.len()));
+            }
+            let strange = |point: &&[f32; 3]| !point.iter().all(|number| number.is_finite());
+            if let Some(point) = objects.iter().flatten().find(strange) {
+                return wrong(format!("a key point is {point:?}, expected finite numbers"));
+            }
         }
         match self.masks.as_ref().map(Tensor::dims) {
             Some(given) if given != [self.boxes.len(), rows, columns] => {
@@ -59,7 +74,14 @@ impl Target {
             }
             _ => None,
         };
-        Ok(Self { boxes: self.boxes.iter().map(|&edges| boxes::resize(edges, from, to)).collect(), labels: self.labels.clone(), masks })
+        let [down, across] = [0, 1].map(|axis| to[axis] as f32 / from[axis] as f32);
+        let scaled = |points: &Vec<[f32; 3]>| points.iter().map(|&[x, y, visibility]| [across * x, down * y, visibility]).collect();
+        Ok(Self {
+            boxes: self.boxes.iter().map(|&edges| boxes::resize(edges, from, to)).collect(),
+            labels: self.labels.clone(),
+            masks,
+            keypoints: self.keypoints.as_ref().map(|objects| objects.iter().map(scaled).collect()),
+        })
     }
 }
 

@@ -167,7 +167,7 @@ mod tests {
         assert!(transform.batch(&[Tensor::zeros((3, 0, 4), DType::F32, &Device::Cpu)?], None).is_err());
 
         let batch = Transform { short_sides: vec![8], ..transform.clone() }.batch(&[picture], None)?;
-        let target = |edges, label| Target { boxes: vec![edges], labels: vec![label], masks: None };
+        let target = |edges, label| Target { boxes: vec![edges], labels: vec![label], ..Target::default() };
         let resized = transform.targets(&[target([1.0, 0.0, 2.0, 4.0], 1)], &batch, 3)?;
         assert_eq!(resized[0].boxes, [[2.0, 0.0, 4.0, 8.0]]);
         for (wrong, said) in [

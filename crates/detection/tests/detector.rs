@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
-use cirio_detection::{Anchors, Body, Detector, DetectorConfig, FpnConfig, MaskConfig, Result, RoiConfig, RpnConfig, Target, Transform};
+use cirio_detection::{
+    Anchors, Body, Detector, DetectorConfig, FpnConfig, KeypointConfig, MaskConfig, Result, RoiConfig, RpnConfig, Target, Transform,
+};
 use cirio_nn::layer::{Conv2d, Relu, batch_norm, conv};
 use cirio_nn::{Layers, Store, Weights, files};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// Four convolutions with the strides 4, 2, 2 and 2, and a pyramid of eight channels.
-fn config(masks: bool) -> DetectorConfig {
+/// The points of an object.
+const POINTS: usize = 3;
+
+/// Four convolutions with the strides 4, 2, 2 and 2, and a pyramid of eight channels; perhaps branches of masks and key points.
+fn config(branches: bool) -> DetectorConfig {
     let half = |count, stride| Conv2d { stride: [stride; 2], padding: [1; 2], ..conv(count, 3) };
     let layers = Layers::new([3, 64, 64])
         .then("layer1.0", half(6, 4))
@@ -26,7 +31,8 @@ fn config(masks: bool) -> DetectorConfig {
         pyramid: FpnConfig { channels: 8, norm: None },
         rpn: RpnConfig { anchors: [8.0, 16.0, 24.0, 32.0, 48.0].map(anchors).to_vec(), ..RpnConfig::default() },
         roi: RoiConfig { score: 0.0, ..RoiConfig::new(4) },
-        mask: masks.then_some(MaskConfig::new(4)),
+        mask: branches.then_some(MaskConfig::new(4)),
+        keypoints: branches.then_some(KeypointConfig { points: POINTS, filters: vec![8, 6] }),
     }
 }
 
@@ -34,8 +40,8 @@ fn store() -> Store {
     Store::new(3, DType::F32, &Device::Cpu)
 }
 
-fn detector(masks: bool) -> Result<Detector> {
-    config(masks).build(store().var_builder())
+fn detector(branches: bool) -> Result<Detector> {
+    config(branches).build(store().var_builder())
 }
 
 fn picture(height: usize, width: usize, value: f32) -> Result<Tensor> {
@@ -45,7 +51,16 @@ fn picture(height: usize, width: usize, value: f32) -> Result<Tensor> {
 
 fn target(boxes: &[[f32; 4]], masks: [usize; 2]) -> Result<Target> {
     let masks = Tensor::ones((boxes.len(), masks[0], masks[1]), DType::U8, &Device::Cpu)?;
-    Ok(Target { boxes: boxes.to_vec(), labels: (0..boxes.len()).map(|index| 1 + index as u32 % 3).collect(), masks: Some(masks) })
+    // One point in the middle of the box, one on its far corner, one without a label.
+    let points = |&[left, upper, right, lower]: &[f32; 4]| {
+        vec![[(left + right) / 2.0, (upper + lower) / 2.0, 2.0], [right, lower, 1.0], [left, upper, 0.0]]
+    };
+    Ok(Target {
+        boxes: boxes.to_vec(),
+        labels: (0..boxes.len()).map(|index| 1 + index as u32 % 3).collect(),
+        masks: Some(masks),
+        keypoints: Some(boxes.iter().map(points).collect()),
+    })
 }
 
 fn rng() -> ChaCha8Rng {
@@ -59,7 +74,7 @@ fn gradients_reach_every_weight_and_a_seed_decides() -> Result<()> {
     let targets = [target(&[[4.0, 4.0, 20.0, 30.0], [30.0, 10.0, 58.0, 38.0]], [40, 60])?, target(&[[2.0, 8.0, 26.0, 40.0]], [50, 30])?];
     let losses = detector.losses(&pictures, &targets, &mut rng())?;
     let names: Vec<&str> = losses.terms.iter().map(|(name, _)| *name).collect();
-    assert_eq!(names, ["loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg", "loss_mask"]);
+    assert_eq!(names, ["loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg", "loss_mask", "loss_keypoint"]);
     let total = losses.total()?;
     let gradients = total.backward()?;
     let parameters = detector.parameters();
@@ -71,8 +86,8 @@ fn gradients_reach_every_weight_and_a_seed_decides() -> Result<()> {
         assert!(gradient.is_finite() && (gradient > 0.0 || name.ends_with("layer4.0.bias")), "{name}: {gradient}");
         count += 1;
     }
-    // 4 convolutions and a norm, 8 of the pyramid, 3 for proposals, 2 + 2 for boxes, 4 + 2 for masks; two tensors each.
-    assert_eq!(count, 2 * (5 + 8 + 3 + 4 + 6));
+    // 4 convolutions and a norm, 8 of the pyramid, 3 for proposals, 2 + 2 for boxes, 4 + 2 for masks, 2 + 1 for points; two tensors each.
+    assert_eq!(count, 2 * (5 + 8 + 3 + 4 + 6 + 3));
     let again = self::detector(true)?.losses(&pictures, &targets, &mut rng())?.total()?;
     assert_eq!(total.to_scalar::<f32>()?, again.to_scalar::<f32>()?);
     Ok(())
@@ -84,10 +99,35 @@ fn pictures_without_objects_are_learnt_from() -> Result<()> {
     let losses = detector.losses(&[picture(40, 60, 0.2)?], &[Target::default()], &mut rng())?;
     for (name, value) in &losses.terms {
         let value = value.to_scalar::<f32>()?;
-        let none = matches!(*name, "loss_box_reg" | "loss_rpn_box_reg" | "loss_mask");
+        let none = matches!(*name, "loss_box_reg" | "loss_rpn_box_reg" | "loss_mask" | "loss_keypoint");
         assert!(if none { value == 0.0 } else { value > 0.0 && value.is_finite() }, "{name}: {value}");
     }
     losses.total()?.backward()?;
+    Ok(())
+}
+
+#[test]
+fn points_that_cannot_be_learnt_are_named() -> Result<()> {
+    let detector = detector(true)?;
+    let with = |keypoints| -> Result<Target> { Ok(Target { keypoints, ..target(&[[4.0, 4.0, 20.0, 30.0]], [40, 60])? }) };
+    let point = [9.0, 9.0, 1.0];
+    for (keypoints, said) in [
+        (None, "it has no key points to learn from"),
+        (Some(vec![]), "1 boxes have the key points of 0 objects"),
+        (Some(vec![vec![point; 2]]), "object 0 has 2 key points, expected 3"),
+        (Some(vec![vec![[f32::NAN, 0.0, 1.0]; 3]]), "a key point is [NaN, 0.0, 1.0], expected finite numbers"),
+    ] {
+        let error = detector.losses(&[picture(40, 60, 0.2)?], &[with(keypoints)?], &mut rng()).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("target of image 0") && error.contains(said), "{error}");
+    }
+    // Without labels there is nothing to learn, but the weights get gradients, of 0.
+    let unlabelled = with(Some(vec![vec![[9.0, 9.0, 0.0]; 3]]))?;
+    let losses = detector.losses(&[picture(40, 60, 0.2)?], &[unlabelled], &mut rng())?;
+    let (_, loss) = losses.terms.last().expect("a loss");
+    assert_eq!(loss.to_scalar::<f32>()?, 0.0);
+    let (gradients, parameters) = (loss.backward()?, detector.parameters());
+    let last = parameters.last().expect("a weight").var()?.expect("one that is learnt");
+    assert_eq!(gradients.get(&last).expect("a gradient").abs()?.sum_all()?.to_scalar::<f32>()?, 0.0);
     Ok(())
 }
 
@@ -103,6 +143,14 @@ fn pictures_of_any_size_and_without_numbers() -> Result<()> {
                 assert!((1..4).contains(&detection.label) && (0.0..=1.0).contains(&detection.score));
                 let mask = detection.mask.as_ref().expect("a mask");
                 assert_eq!(mask.rle(0.5)?.size(), [height, width]);
+                let points = detection.keypoints.as_ref().expect("key points");
+                assert_eq!(points.len(), POINTS);
+                // A box without an extent has one pixel for its points, which may be more than the resized picture has.
+                let pixel = height.max(width) as f32 / 48.0;
+                for point in points {
+                    let inside = |place: f32, first: f32, last: f32| first - 1e-3 <= place && place <= last.max(first + pixel) + 1e-3;
+                    assert!(inside(point.x, left, right) && inside(point.y, upper, lower) && point.score.is_finite(), "{detection:?}");
+                }
             }
             assert!(found[0].is_sorted_by(|a, b| a.score >= b.score));
         }
@@ -119,7 +167,8 @@ fn both_forms_find_the_same() -> Result<()> {
     let (plain, fused) = (detector(false)?, detector(false)?.for_inference()?);
     for (ours, theirs) in plain.detect(&pictures)?.iter().flatten().zip(fused.detect(&pictures)?.iter().flatten()) {
         assert!(ours.label == theirs.label && (ours.score - theirs.score).abs() < 1e-4, "{ours:?} {theirs:?}");
-        assert!(ours.bounds.iter().zip(theirs.bounds).all(|(a, b)| (a - b).abs() < 1e-2) && ours.mask.is_none());
+        assert!(ours.bounds.iter().zip(theirs.bounds).all(|(a, b)| (a - b).abs() < 1e-2));
+        assert!(ours.mask.is_none() && ours.keypoints.is_none());
     }
     let error = fused.losses(&pictures, &[Target::default(), Target::default()], &mut rng()).unwrap_err().to_string();
     assert!(error.contains("the form for evaluation has no gradients"), "{error}");
@@ -150,9 +199,9 @@ fn all_ways_of_computing_agree() -> Result<()> {
 #[test]
 fn files_of_weights() -> Result<()> {
     let folder = tempfile::tempdir().expect("a folder");
-    let save = |masks: bool, name: &str, spelling: fn(&str) -> String| -> Result<Weights> {
+    let save = |config: DetectorConfig, name: &str, spelling: fn(&str) -> String| -> Result<Weights> {
         let store = store();
-        config(masks).build(store.var_builder())?;
+        config.build(store.var_builder())?;
         let tensors = store.tensors().into_iter().map(|(name, tensor)| (spelling(&name), tensor)).collect::<BTreeMap<_, _>>();
         let path = folder.path().join(name);
         files::write_tensors(&path, &tensors, &BTreeMap::new())?;
@@ -167,15 +216,24 @@ fn files_of_weights() -> Result<()> {
             None => name,
         }
     };
-    let masks = save(true, "masks.safetensors", str::to_owned)?;
+    let all = save(config(true), "all.safetensors", str::to_owned)?;
     let expected = detector(true)?.detect(&[picture(40, 60, 0.2)?])?;
-    for weights in [&masks, &save(true, "old.safetensors", old)?] {
+    for weights in [&all, &save(config(true), "old.safetensors", old)?] {
         assert_eq!(config(true).load(weights, &Device::Cpu)?.detect(&[picture(40, 60, 0.2)?])?, expected);
     }
-    config(false).load(&masks, &Device::Cpu)?;
-    let boxes = save(false, "boxes.safetensors", str::to_owned)?;
-    let error = config(true).load(&boxes, &Device::Cpu).err().expect("masks are missing").to_string();
-    assert!(error.contains("missing: roi_heads.mask_head.0.0.bias"), "{error}");
+    // What has no branch for masks or points leaves their weights; what has one says which are missing.
+    let masks = || DetectorConfig { keypoints: None, ..config(true) };
+    let points = || DetectorConfig { mask: None, ..config(true) };
+    for fewer in [config(false), masks(), points()] {
+        fewer.load(&all, &Device::Cpu)?;
+    }
+    let (of_masks, of_points) = (save(masks(), "masks.safetensors", str::to_owned)?, save(points(), "points.safetensors", str::to_owned)?);
+    for (config, weights, missing) in
+        [(masks(), of_points, "missing: roi_heads.mask_head.0.0.bias"), (points(), of_masks, "missing: roi_heads.keypoint_head.0.bias")]
+    {
+        let error = config.load(&weights, &Device::Cpu).err().expect("a branch is missing").to_string();
+        assert!(error.contains(missing), "{error}");
+    }
     Ok(())
 }
 
@@ -187,6 +245,9 @@ fn detectors_that_cannot_be_are_refused() {
     assert!(error.contains("no maps named `layer5`"), "{error}");
     let error = build(DetectorConfig { body: taps(&["layer1"]), ..config(false) });
     assert!(error.contains("5 levels have anchors, the pyramid has 2"), "{error}");
+    let none = Some(KeypointConfig { points: 0, filters: vec![] });
+    let error = build(DetectorConfig { keypoints: none, ..config(false) });
+    assert!(error.contains("at least one point"), "{error}");
     let error = build(DetectorConfig { roi: RoiConfig::new(1), ..config(false) });
     assert!(error.contains("at least 2 classes"), "{error}");
     let mut anchors = config(false).rpn.anchors;

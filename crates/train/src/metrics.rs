@@ -61,11 +61,14 @@ impl Quality {
         }
     }
 
-    /// The number that says most, with its name: a classifier's accuracy, a detector's average precision of masks, or else of boxes.
+    /// The number that says most, with its name: a classifier's accuracy, a detector's average precision of key points,
+    /// else of masks, else of boxes.
     pub fn headline(&self) -> (&'static str, f64) {
         match self {
             Self::Classes(scores) => ("accuracy", scores.accuracy),
-            Self::Objects(scores) => scores.segm_ap.map_or(("bbox AP", scores.bbox_ap), |precision| ("segm AP", precision)),
+            Self::Objects(ObjectScores { keypoints_ap: Some(precision), .. }) => ("keypoints AP", *precision),
+            Self::Objects(ObjectScores { segm_ap: Some(precision), .. }) => ("segm AP", *precision),
+            Self::Objects(scores) => ("bbox AP", scores.bbox_ap),
         }
     }
 

@@ -80,6 +80,7 @@ pub fn on_pyramid(body: ResNet, classes: usize) -> DetectorConfig {
         rpn: RpnConfig::default(),
         roi: RoiConfig::new(classes),
         mask: None,
+        keypoints: None,
     }
 }
 

@@ -1,5 +1,5 @@
-//! Mask R-CNN (He, Gkioxari, Dollár & Girshick, "Mask R-CNN", 2017) on feature pyramids of ResNet, as torchvision has it: the names of its
-//! weights, and its answers.
+//! Mask R-CNN (He, Gkioxari, Dollár & Girshick, "Mask R-CNN", 2017) on feature pyramids of ResNet, for masks or for key points, as torchvision
+//! has it: the names of its weights, and its answers.
 //!
 //! ```no_run
 //! use candle_core::{DType, Device, Tensor};
@@ -16,7 +16,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use cirio_detection::{Anchors, DetectorConfig, FpnConfig, Limits, MaskConfig, RoiConfig, RpnConfig, Sampler, Transform};
+use cirio_detection::{Anchors, DetectorConfig, FpnConfig, KeypointConfig, Limits, MaskConfig, RoiConfig, RpnConfig, Sampler, Transform};
 use cirio_nn::layer::batch_norm;
 use cirio_resnet::ResNet;
 
@@ -80,5 +80,21 @@ pub fn small(classes: usize) -> DetectorConfig {
         roi: RoiConfig { features: 128, sampler: Sampler { count: 64, ..Sampler::PROPOSALS }, ..usual.roi },
         mask: Some(MaskConfig { convolutions: 3, norm: Some(batch_norm()), ..MaskConfig::new(classes) }),
         ..usual
+    }
+}
+
+/// ResNet-50, torchvision's `keypointrcnn_resnet50_fpn`: 59,137,258 parameters for 2 classes and the 17 points of a person in COCO, which are
+/// named by [`COCO_NAMES`](cirio_detection::keypoints::COCO_NAMES).
+pub fn keypointrcnn_resnet50_fpn(classes: usize, points: usize) -> DetectorConfig {
+    with_keypoints(cirio_faster_rcnn::resnet50_fpn(classes), points)
+}
+
+/// A detector with `points` key points of each object as well. In training the shorter sides of pictures become 640 to 800 pixels, as in
+/// torchvision's detectors of key points.
+pub fn with_keypoints(detector: DetectorConfig, points: usize) -> DetectorConfig {
+    DetectorConfig {
+        transform: Transform { short_sides: vec![640, 672, 704, 736, 768, 800], ..detector.transform },
+        keypoints: Some(KeypointConfig::new(points)),
+        ..detector
     }
 }

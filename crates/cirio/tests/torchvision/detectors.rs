@@ -50,6 +50,8 @@ struct Found {
     scores: Vec<f32>,
     /// Pixels of at least one half; none where there are no masks.
     areas: Vec<u64>,
+    /// x, y and the logit of each object's points; none where there are no key points.
+    keypoints: Vec<Vec<[f32; 3]>>,
 }
 
 /// What torchvision said.
@@ -66,6 +68,8 @@ struct Answer {
     region_features: Summary,
     class_logits: Summary,
     box_offsets: Summary,
+    /// One, of all proposals, where there are key points.
+    keypoint_maps: Vec<Summary>,
     found: Vec<Found>,
     losses: BTreeMap<String, f64>,
 }
@@ -107,8 +111,18 @@ fn small(config: DetectorConfig) -> DetectorConfig {
     }
 }
 
-/// The true boxes, and with masks each box but its upper left third.
-fn targets(masks: bool) -> Result<Vec<Target>> {
+/// Points from corner to corner of a box, the last ones on its edges and beyond; each third one without a label.
+fn points([left, upper, right, lower]: [usize; 4]) -> Vec<[f32; 3]> {
+    let along = |first: usize, last: usize, share: f64| (first as f64 + (last - first) as f64 * share) as f32;
+    let point = |which: usize| {
+        let (x, y) = (((5 * which) % 17) as f64 / 16.0, which as f64 / 15.0);
+        [along(left, right, x), along(upper, lower, y), (which % 3) as f32]
+    };
+    (0..17).map(point).collect()
+}
+
+/// The true boxes; for masks each box but its upper left third, and points.
+fn targets(model: &str) -> Result<Vec<Target>> {
     let boxes: [&[[usize; 4]]; 2] = [&[[10, 12, 60, 50], [40, 30, 90, 70]], &[[5, 20, 50, 100]]];
     let labels = [vec![1, 5], vec![3]];
     let mut targets = Vec::new();
@@ -120,8 +134,10 @@ fn targets(masks: bool) -> Result<Vec<Target>> {
                 mask[row * width + column] = u8::from(!cut);
             }
         }
-        let masks = masks.then(|| Tensor::from_vec(pixels, (boxes.len(), height, width), &Device::Cpu)).transpose()?;
-        targets.push(Target { boxes: boxes.iter().map(|edges| edges.map(|edge| edge as f32)).collect(), labels, masks });
+        let has_masks = model.starts_with("mask");
+        let masks = has_masks.then(|| Tensor::from_vec(pixels, (boxes.len(), height, width), &Device::Cpu)).transpose()?;
+        let keypoints = model.starts_with("keypoint").then(|| boxes.iter().copied().map(points).collect());
+        targets.push(Target { boxes: boxes.iter().map(|edges| edges.map(|edge| edge as f32)).collect(), labels, masks, keypoints });
     }
     Ok(targets)
 }
@@ -159,7 +175,12 @@ impl Answer {
         self.region_features.check("features of regions", &features)?;
         let predictions = detector.boxes().predict(&features, Mode::Evaluation)?;
         self.class_logits.check("logits of classes", &predictions.logits)?;
-        self.box_offsets.check("offsets of boxes", &predictions.offsets)
+        self.box_offsets.check("offsets of boxes", &predictions.offsets)?;
+        assert_eq!(detector.keypoints().is_some(), !self.keypoint_maps.is_empty());
+        for (branch, theirs) in detector.keypoints().iter().zip(&self.keypoint_maps) {
+            theirs.check("maps of key points", &branch.forward(levels, &batch, &regions, Mode::Evaluation)?)?;
+        }
+        Ok(())
     }
 
     fn check_found(&self, detector: &Detector) -> Result<()> {
@@ -167,20 +188,29 @@ impl Answer {
         assert_eq!(found.len(), self.found.len());
         for (ours, theirs) in found.iter().zip(&self.found) {
             assert_eq!(ours.iter().map(|detection| detection.label).collect::<Vec<_>>(), theirs.labels);
-            for (index, Detection { bounds, score, mask, .. }) in ours.iter().enumerate() {
+            for (index, Detection { bounds, score, mask, keypoints, .. }) in ours.iter().enumerate() {
                 close_boxes("box", *bounds, theirs.boxes[index]);
                 close("score", f64::from(*score), f64::from(theirs.scores[index]), SCORE);
                 let area = mask.as_ref().map(|mask| Ok::<_, cirio_detection::Error>(mask.rle(0.5)?.area())).transpose()?;
                 // A pixel whose probability is a half up to rounding may lie on either side.
                 let off = area.zip(theirs.areas.get(index)).map_or(0, |(ours, &theirs)| ours.abs_diff(theirs));
                 assert!(off <= 1 && area.is_some() == self.model.starts_with("mask"), "{area:?}, expected {:?}", theirs.areas);
+                assert_eq!(keypoints.is_some(), self.model.starts_with("keypoint"));
+                for (points, theirs) in keypoints.iter().zip(theirs.keypoints.get(index)) {
+                    assert_eq!(points.len(), theirs.len());
+                    for (ours, &[x, y, score]) in points.iter().zip(theirs) {
+                        close("logit of a point", f64::from(ours.score), f64::from(score), SCORE * self.keypoint_maps[0].mean_abs);
+                        close("column of a point", f64::from(ours.x), f64::from(x), PIXELS);
+                        close("row of a point", f64::from(ours.y), f64::from(y), PIXELS);
+                    }
+                }
             }
         }
         Ok(())
     }
 
     fn check_losses(&self, detector: &Detector) -> Result<()> {
-        let targets = targets(self.model.starts_with("mask"))?;
+        let targets = targets(&self.model)?;
         let losses = detector.losses(&self.pictures()?, &targets, &mut ChaCha8Rng::seed_from_u64(0))?;
         assert_eq!(losses.terms.len(), self.losses.len());
         for (name, ours) in &losses.terms {
@@ -224,6 +254,11 @@ fn mask_rcnn() -> Result<()> {
 #[test]
 fn mask_rcnn_of_the_second_version() -> Result<()> {
     check("maskrcnn_resnet50_fpn_v2")
+}
+
+#[test]
+fn keypoint_rcnn() -> Result<()> {
+    check("keypointrcnn_resnet50_fpn")
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cirio_coco::{Evaluation, Found, Kind};
 use cirio_data::objects::ObjectSet;
-use cirio_detection::Detection;
+use cirio_detection::{Detection, DetectorConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -32,12 +32,18 @@ pub struct ObjectScores {
     /// Of masks, at an overlap of a half.
     #[serde(rename = "segm_AP50", default, skip_serializing_if = "Option::is_none")]
     pub segm_ap50: Option<f64>,
+    /// Of key points.
+    #[serde(rename = "keypoints_AP", default, skip_serializing_if = "Option::is_none")]
+    pub keypoints_ap: Option<f64>,
+    /// Of key points, at a similarity of a half.
+    #[serde(rename = "keypoints_AP50", default, skip_serializing_if = "Option::is_none")]
+    pub keypoints_ap50: Option<f64>,
 }
 
 impl ObjectScores {
-    /// Whether these are better: the sum of the precisions of boxes and masks is.
+    /// Whether these are better: the sum of the precisions of boxes, masks and key points is.
     pub fn better_than(&self, other: &Self) -> bool {
-        let sum = |scores: &Self| scores.bbox_ap + scores.segm_ap.unwrap_or(0.0);
+        let sum = |scores: &Self| scores.bbox_ap + scores.segm_ap.unwrap_or(0.0) + scores.keypoints_ap.unwrap_or(0.0);
         sum(self) > sum(other) || (sum(self) == sum(other) && self.loss < other.loss)
     }
 }
@@ -49,16 +55,19 @@ pub struct ObjectMeasures {
     pictures: u64,
     /// Of boxes.
     pub boxes: Evaluation,
-    /// Of masks, where the detector tells them and the set has them.
+    /// Of masks, where the detector tells them.
     pub masks: Option<Evaluation>,
+    /// Of key points, where the detector tells them.
+    pub keypoints: Option<Evaluation>,
 }
 
 impl ObjectMeasures {
-    /// Nothing yet, for the pictures of a set; with or without masks.
-    pub fn new(set: Arc<ObjectSet>, masks: bool) -> Self {
-        let classes = set.categories.len();
-        let masks = masks.then(|| Evaluation::new(Kind::Masks, classes));
-        Self { set, pictures: 0, boxes: Evaluation::new(Kind::Boxes, classes), masks }
+    /// Nothing yet, for what a detector tells of the pictures of a set.
+    pub fn new(set: Arc<ObjectSet>, detector: &DetectorConfig) -> Self {
+        let evaluation = |kind| Evaluation::new(kind, set.categories.len());
+        let masks = detector.mask.as_ref().map(|_| evaluation(Kind::Masks));
+        let keypoints = detector.keypoints.as_ref().map(|keypoints| evaluation(kind(keypoints.points)));
+        Self { boxes: evaluation(Kind::Boxes), masks, keypoints, set, pictures: 0 }
     }
 
     /// Adds picture `index` of the set, where this was found: labels from 1 are the set's classes from 0.
@@ -70,17 +79,14 @@ impl ObjectMeasures {
         let found = found.iter().map(as_found).collect::<Result<Vec<Found>>>()?;
         self.pictures += 1;
         // Pictures are told apart by their place in the set: sets without numbers have them too.
-        self.boxes.add(index as u64, &truths, &found)?;
-        if let Some(masks) = &mut self.masks {
-            masks.add(index as u64, &truths, &found)?;
-        }
-        Ok(())
+        let all = [Some(&mut self.boxes), self.masks.as_mut(), self.keypoints.as_mut()];
+        Ok(all.into_iter().flatten().try_for_each(|evaluation| evaluation.add(index as u64, &truths, &found))?)
     }
 
     /// The numbers so far, with the loss that is known from elsewhere; 0 where there is nothing to be found.
     pub fn scores(&self, loss: f64) -> ObjectScores {
         let [bbox_ap, bbox_ap50] = precisions(&self.boxes);
-        let masks = self.masks.as_ref().map(precisions);
+        let [masks, keypoints] = [&self.masks, &self.keypoints].map(|evaluation| evaluation.as_ref().map(precisions));
         ObjectScores {
             count: self.pictures,
             loss,
@@ -88,12 +94,25 @@ impl ObjectMeasures {
             bbox_ap50,
             segm_ap: masks.map(|[all, _]| all),
             segm_ap50: masks.map(|[_, half]| half),
+            keypoints_ap: keypoints.map(|[all, _]| all),
+            keypoints_ap50: keypoints.map(|[_, half]| half),
         }
     }
 
     /// The names of the classes.
     pub fn classes(&self) -> impl Iterator<Item = &str> {
         self.set.categories.iter().map(|category| category.name.as_str())
+    }
+}
+
+/// The 17 points of a person have COCO's deviations; of others nothing is known, and each has the mean of those.
+fn kind(points: usize) -> Kind {
+    match (Kind::person(), points) {
+        (Kind::Keypoints { sigmas }, points) if sigmas.len() != points => {
+            let mean = sigmas.iter().sum::<f64>() / sigmas.len() as f64;
+            Kind::Keypoints { sigmas: vec![mean; points] }
+        }
+        (person, _) => person,
     }
 }
 
@@ -110,6 +129,6 @@ fn as_found(detection: &Detection) -> Result<Found> {
         score: f64::from(detection.score),
         bbox: [left, upper, right - left, lower - upper],
         mask: detection.mask.as_ref().map(|mask| mask.rle(INSIDE)).transpose()?,
-        keypoints: Vec::new(),
+        keypoints: detection.keypoints.iter().flatten().map(|point| [f64::from(point.x), f64::from(point.y)]).collect(),
     })
 }

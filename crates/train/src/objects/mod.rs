@@ -5,7 +5,7 @@ mod measure;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use cirio_data::objects::{Instance, ObjectSet, Scene, SceneBatch, SceneLoader, Scenes};
+use cirio_data::objects::{Instance, Keypoint, ObjectSet, Scene, SceneBatch, SceneLoader, Scenes};
 use cirio_data::{Purpose, derived_rng};
 use cirio_detection::{Detector, DetectorConfig, Losses, Target};
 use cirio_nn::{DropoutState, Parameter, Store};
@@ -16,7 +16,7 @@ pub use measure::{ObjectMeasures, ObjectScores};
 use crate::learner::{Batched, Epoch, Evaluated, Learner, Report, fingerprint, named};
 use crate::{Error, Quality, Result, TrainConfig};
 
-/// A detector of boxes or masks, and labelled pictures.
+/// A detector of boxes, masks or key points, and labelled pictures.
 pub struct ObjectFinder {
     config: DetectorConfig,
     detector: Detector,
@@ -114,7 +114,7 @@ impl Learner for ObjectFinder {
         let Some(held) = &self.val else { return Ok(None) };
         let loss = self.validation_loss(held)?;
         let detector = self.config.build(store.var_builder())?.for_inference()?;
-        let mut measures = ObjectMeasures::new(held.set.clone(), self.config.mask.is_some());
+        let mut measures = ObjectMeasures::new(held.set.clone(), &self.config);
         let mut pictures = held.loader.epoch(0);
         for batch in pictures.by_ref() {
             let batch = batch?;
@@ -143,7 +143,12 @@ fn target(instances: &[Instance], [rows, columns]: [usize; 2], device: &Device) 
         boxes: instances.iter().map(|instance| instance.edges).collect(),
         labels: instances.iter().map(|instance| instance.class as u32 + 1).collect(),
         masks: masks.map(stacked).transpose()?,
+        keypoints: Some(instances.iter().map(|instance| instance.keypoints.iter().map(point).collect()).collect()),
     })
+}
+
+fn point(point: &Keypoint) -> [f32; 3] {
+    [point.x as f32, point.y as f32, f32::from(point.visibility)]
 }
 
 fn terms(losses: &Losses) -> Result<Vec<(&'static str, f64)>> {

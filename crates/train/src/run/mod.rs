@@ -137,10 +137,11 @@ impl RunFolder {
         Ok(files::write(&self.file("classes.tsv"), |file| file.write_all(text.as_bytes()))?)
     }
 
-    /// Writes the precision of each class, for boxes and for masks.
+    /// Writes the precision of each class, for boxes, masks and key points.
     fn objects(&self, measures: &ObjectMeasures) -> Result<()> {
-        let reports = [Some(&measures.boxes), measures.masks.as_ref()].map(|evaluation| evaluation.map(Evaluation::report));
-        let mut text = String::from("bbox AP\tbbox AP50\tsegm AP\tsegm AP50\tclass\n");
+        let reports = [Some(&measures.boxes), measures.masks.as_ref(), measures.keypoints.as_ref()]
+            .map(|evaluation| evaluation.map(Evaluation::report));
+        let mut text = String::from("bbox AP\tbbox AP50\tsegm AP\tsegm AP50\tkeypoints AP\tkeypoints AP50\tclass\n");
         for (class, name) in measures.classes().enumerate() {
             for report in &reports {
                 for which in 0..2 {
