@@ -1,12 +1,13 @@
 //! `cirio bench`: how long a network takes on this machine.
 
 mod layers;
+mod objects;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, ModuleT, Tensor};
 use cirio::Model;
 use cirio_nn::loss::Targets;
@@ -15,7 +16,7 @@ use cirio_train::TrainConfig;
 use cirio_train::optim::{Optimizer, param_groups};
 use serde::Serialize;
 
-use crate::console::{print, print_json};
+use crate::console::{Usage, print, print_json};
 use crate::network::Compute;
 use crate::parse;
 use layers::LayerTime;
@@ -35,7 +36,7 @@ pub struct Args {
     /// Time a whole training step: forward, loss, backward, and the update by SGD with momentum.
     #[arg(long)]
     train: bool,
-    /// Time each layer too.
+    /// Time each layer, or each stage of a detector, too.
     #[arg(long, conflicts_with = "train")]
     layers: bool,
     /// Keep the weights in half precision.
@@ -53,6 +54,9 @@ pub struct Args {
     /// Write the network's output, a tensor `logits`, into this .safetensors file.
     #[arg(long, conflicts_with = "train")]
     output: Option<PathBuf>,
+    /// Detectors: the pictures' rows and columns.
+    #[arg(long, default_value = "480x640", value_parser = parse::square, value_name = "HxW")]
+    size: [usize; 2],
     #[command(flatten)]
     compute: Compute,
 }
@@ -83,6 +87,12 @@ impl Args {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")?;
         }
         let device = self.compute.device()?;
+        if let Ok(model) = cirio::find_detector(&self.model) {
+            if let Some(flag) = self.of_classifiers() {
+                bail!(Usage(format!("{flag}: only for classifiers, and {} is a detector", model.name)));
+            }
+            return objects::run(&self, model, &device, json);
+        }
         let model = cirio::find(&self.model)?;
         let list = model.layers(model.classes);
         let images = match &self.input {
@@ -131,6 +141,17 @@ impl Args {
             true => print_json(&document),
             false => show(&document),
         }
+    }
+
+    /// The first flag given that a detector has no use for.
+    fn of_classifiers(&self) -> Option<&'static str> {
+        let flags = [
+            (self.half_weights, "--half-weights"),
+            (self.weights.is_some(), "--weights"),
+            (self.input.is_some(), "--input"),
+            (self.output.is_some(), "--output"),
+        ];
+        flags.into_iter().find_map(|(given, flag)| given.then_some(flag))
     }
 
     /// The network with the weights of the file, each of which must fit, or with random ones.
