@@ -14,6 +14,9 @@ use crate::parse;
 /// The weight whose rows are the classes.
 const CLASSES: &str = "roi_heads.box_predictor.cls_score.weight";
 
+/// The weight with a filter for each point of an object.
+const POINTS: &str = "roi_heads.keypoint_predictor.kps_score_lowres.weight";
+
 /// Flags for detectors alone.
 #[derive(clap::Args)]
 pub struct Rules {
@@ -26,7 +29,8 @@ pub struct Rules {
     /// Detectors: show no more than this in a picture, the likeliest first [default: 100].
     #[arg(long, value_name = "COUNT", value_parser = parse::count)]
     max_detections: Option<usize>,
-    /// Detectors: the eps of frozen norms [default: 0, as in torchvision's files of detectors; a body from ImageNet alone has 1e-5].
+    /// Detectors: the eps of frozen norms [default: what the manifest says, else 0, as in torchvision's files of detectors; a body from ImageNet
+    /// alone has 1e-5].
     #[arg(long, value_name = "EPS", value_parser = parse::eps)]
     frozen_bn_eps: Option<f64>,
 }
@@ -68,7 +72,10 @@ impl Rules {
         let wanted = self.labels(&classes)?;
         let score = self.score.unwrap_or(0.5);
         let most = self.max_detections.unwrap_or(100);
-        let mut config = self.config(model, classes.len())?;
+        let mut config = self.config(model, classes.len(), found.entry.as_ref().and_then(|entry| entry.frozen_eps))?;
+        if let (Some(keypoints), Some(&[_, points, ..])) = (&mut config.keypoints, weights.shapes().get(POINTS).map(Vec::as_slice)) {
+            keypoints.points = points;
+        }
         config.roi.score = score as f32;
         // Others may be likelier than those that are wanted.
         config.roi.detections = if wanted.is_empty() { most } else { most.max(config.roi.detections) };
@@ -77,11 +84,14 @@ impl Rules {
         Ok(Finder { model, name, detector, device, classes, wanted, score, most })
     }
 
-    fn config(&self, model: &DetectorModel, classes: usize) -> Result<DetectorConfig> {
-        match (self.frozen_bn_eps, model.frozen_eps) {
-            (Some(_), None) => bail!(Usage(format!("--frozen-bn-eps: {} has no frozen norms", model.name))),
-            (Some(eps), Some(_)) => Ok(model.config_with_eps(classes, eps)),
-            (None, _) => Ok(model.config(classes)),
+    /// `known` is the eps of frozen norms that the weights were made with, where the manifest says it.
+    fn config(&self, model: &DetectorModel, classes: usize, known: Option<f64>) -> Result<DetectorConfig> {
+        if self.frozen_bn_eps.is_some() && model.frozen_eps.is_none() {
+            bail!(Usage(format!("--frozen-bn-eps: {} has no frozen norms", model.name)));
+        }
+        match self.frozen_bn_eps.or(known) {
+            Some(eps) => Ok(model.config_with_eps(classes, eps)),
+            None => Ok(model.config(classes)),
         }
     }
 

@@ -31,7 +31,7 @@ fn weights(model: &str) -> &'static str {
             store.save(&path, &texts.into()).expect("written");
             (model, path.to_str().expect("a path").to_owned())
         };
-        let files = ["fasterrcnn_resnet18_fpn", "maskrcnn_resnet18_fpn"].map(write).into();
+        let files = ["fasterrcnn_resnet18_fpn", "maskrcnn_resnet18_fpn", "keypointrcnn_resnet50_fpn"].map(write).into();
         (folder, files)
     });
     &files[model]
@@ -76,6 +76,35 @@ fn the_document_and_the_drawing() {
     assert_eq!((drawn.width(), drawn.height()), (width, height));
     assert_ne!(drawn, scene.to_rgb());
     assert_eq!(document["predictions"][0]["drawn"], path(Path::new(&out), "scene.png"));
+}
+
+#[test]
+fn points_are_in_the_document_and_in_the_lines() {
+    let weights = weights("keypointrcnn_resnet50_fpn");
+    let flags = ["predict", SCENE, "--weights", weights, "--score", "0.05", "--max-detections", "2"];
+    let document = json(&[&flags[..], &["--json"]].concat());
+    assert_eq!(document["keypoint_names"].as_array().map(Vec::len), Some(17));
+    assert_eq!(document["keypoint_names"][9], "left_wrist");
+    let found = objects(&document);
+    assert_eq!(found.len(), 2, "{document}");
+    for object in found {
+        let edges: Vec<f64> = object["box"].as_array().expect("a box").iter().filter_map(Value::as_f64).collect();
+        let points = object["keypoints"].as_array().expect("key points");
+        assert!(points.len() == 17 && object.get("mask").is_none());
+        for point in points {
+            let numbers: Vec<f64> = point.as_array().expect("a point").iter().filter_map(Value::as_f64).collect();
+            let &[x, y, _] = numbers.as_slice() else { panic!("{point}") };
+            assert!(edges[0] <= x && x <= edges[2] && edges[1] <= y && y <= edges[3], "{object}");
+        }
+    }
+    let lines = stdout(&flags);
+    assert!(lines.contains(" of 17 points"), "{lines}");
+    fails(
+        &["predict", SCENE, "--model", "keypointrcnn_resnet50_fpn", "--weights", mask()],
+        1,
+        &["missing", "roi_heads.keypoint_head.0.weight"],
+    );
+    json(&["predict", SCENE, "--model", "fasterrcnn_resnet50_fpn", "--weights", weights, "--json"]);
 }
 
 #[test]
@@ -127,6 +156,11 @@ fn detectors_are_listed_and_described() {
     assert_eq!(mask["weights"][0]["mask_ap"], 0.346);
     assert_eq!(json(&["info", "fasterrcnn_resnet50_fpn_v2", "--json"])["params"], 43_712_278);
     assert!(stdout(&["info", "maskrcnn_resnet50_fpn/coco-v1"]).contains("AP of masks    34.6"));
+    let [keypoints]: [Value; 1] = models("keypoints").try_into().expect("one model");
+    assert_eq!((&keypoints["name"], &keypoints["params"]), (&"keypointrcnn_resnet50_fpn".into(), &59_137_258.into()));
+    assert_eq!((&keypoints["weights"][0]["keypoint_ap"], &keypoints["classes"]), (&0.65.into(), &2.into()));
+    let legacy = stdout(&["info", "keypointrcnn_resnet50_fpn/coco-legacy"]);
+    assert!(legacy.contains("AP of points   61.1") && legacy.contains("an eps of 0.00001"), "{legacy}");
     let table = json(&["summary", "maskrcnn_resnet50_fpn", "--input", "3x800x1088", "--json"]);
     assert_eq!(table["layers"].as_array().and_then(|layers| layers.last()).expect("a layer")["output"], serde_json::json!([2048, 25, 34]));
 }

@@ -84,7 +84,7 @@ fn list_and_info_agree() {
         assert_eq!(info["params"], model["params"]);
         for weights in model["weights"].as_array().expect("weights") {
             let info = json(&["info", weights["name"].as_str().expect("a name"), "--json"]);
-            for measure in ["accuracy", "box_ap", "mask_ap"] {
+            for measure in ["accuracy", "box_ap", "mask_ap", "keypoint_ap"] {
                 assert_eq!(info["measured"][measure], weights[measure]);
             }
             assert!(!info["trained"].as_str().expect("a command").is_empty());

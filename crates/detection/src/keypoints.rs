@@ -87,6 +87,10 @@ pub fn peak(logits: &[f32], side: usize, [left, upper, right, lower]: Xyxy) -> R
     for row in 0..rows {
         let down = Cubic::new(row, side, rows);
         line.iter_mut().enumerate().for_each(|(column, value)| *value = down.of(|row| logits[row * side + column]));
+        let (low, high) = line.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &value| (value.min(low), value.max(high)));
+        if high + BEYOND * (high - low) + ROUNDING * (high.abs() + low.abs()) < best.0 {
+            continue;
+        }
         for (column, cubic) in across.iter().enumerate() {
             let value = cubic.of(|column| line[column]);
             if value > best.0 {
@@ -98,6 +102,13 @@ pub fn peak(logits: &[f32], side: usize, [left, upper, right, lower]: Xyxy) -> R
     let middle = |place: usize, length: f32, count: usize| (place as f32 + 0.5) * (length / count as f32);
     Ok(Keypoint { x: left + middle(column, width, columns), y: upper + middle(row, height, rows), score })
 }
+
+/// How far a cubic interpolation goes at most beyond the highest of its values, as a share of their range: its weights add up to 1, and the
+/// negative ones among them to -3/16 or more.
+const BEYOND: f32 = 3.0 / 16.0;
+
+/// How far it goes beyond that by rounding, as a share of the values; generously.
+const ROUNDING: f32 = 1e-6;
 
 /// Four neighbours with the weights of Keys' cubic interpolation (a = -0.75, as torch has it).
 struct Cubic {
@@ -186,6 +197,25 @@ mod tests {
     }
 
     proptest! {
+        /// Rows that cannot have the peak are left out.
+        #[test]
+        fn the_peak_is_the_highest_of_all_pixels(logits in prop::collection::vec(-3f32..3.0, 25), base in prop::sample::select(vec![0f32, 1e6]),
+            sides in prop::array::uniform2(0.1f32..40.0)) {
+            let logits: Vec<f32> = logits.into_iter().map(|logit| base + logit).collect();
+            let Keypoint { x, y, score } = peak(&logits, 5, [0.0, 0.0, sides[0], sides[1]]).unwrap();
+            let [(width, columns), (height, rows)] = sides.map(|side| (side.max(1.0), side.max(1.0).ceil() as usize));
+            let mut best = (f32::NEG_INFINITY, [0.0; 2]);
+            for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
+                let (down, across) = (Cubic::new(row, 5, rows), Cubic::new(column, 5, columns));
+                let value = across.of(|column| down.of(|row| logits[row * 5 + column]));
+                if value > best.0 {
+                    let middle = |place: usize, length: f32, count: usize| (place as f32 + 0.5) * (length / count as f32);
+                    best = (value, [middle(column, width, columns), middle(row, height, rows)]);
+                }
+            }
+            prop_assert_eq!((score, [x, y]), best);
+        }
+
         /// A map that is high where a point lies has its peak there, not farther away than a place is wide or a pixel; unless it is shrunk, for
         /// then places are skipped.
         #[test]

@@ -10,7 +10,7 @@ use crate::{Error, Result, Target};
 /// Sides of a batch are multiples of this: the coarsest maps of a backbone have a thirty-second of them.
 const MULTIPLE: usize = 32;
 
-/// How pictures are brought to a batch: normalised, resized without antialiasing, and filled up with zeros at the right and below.
+/// How pictures are brought to a batch: resized without antialiasing, normalised, and filled up with zeros at the right and below.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transform {
     /// The length in pixels that the shorter side gets, also by enlarging. In training one of these at random, in evaluation the last.
@@ -78,7 +78,8 @@ impl Transform {
             let original = sides(index, picture)?;
             let size = self.size(original, short_side);
             originals.push(original);
-            resized.push(upsample_bilinear2d(&self.normalise(picture)?.unsqueeze(0)?, size, AlignCorners::No)?);
+            // As large pictures become small ones, their colours are normalised last, which is the same but for rounding.
+            resized.push(self.normalise(&upsample_bilinear2d(&picture.unsqueeze(0)?, size, AlignCorners::No)?)?);
         }
         let sizes: Vec<[usize; 2]> = resized.iter().map(|image| [image.dims()[2], image.dims()[3]]).collect();
         let [rows, columns] = [0, 1].map(|axis| sizes.iter().map(|size| size[axis]).max().unwrap_or(0).next_multiple_of(MULTIPLE));

@@ -33,7 +33,8 @@
 //! classes_file = "imagenet-classes.txt"       # relative to the manifest
 //! ```
 //!
-//! Weights of a detector have no preprocessing, their first class is the background, and what was measured is `box_ap` and `mask_ap`.
+//! Weights of a detector have no preprocessing, their first class is the background, and what was measured is `box_ap`, `mask_ap` and
+//! `keypoint_ap`. `frozen_eps = 1e-5` is said where frozen norms have another eps than their model's others.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -98,6 +99,9 @@ pub struct Entry {
     /// The way from a picture to the model's input; none for a detector, which takes pictures as they are.
     #[serde(default, deserialize_with = "steps", skip_serializing_if = "Option::is_none")]
     pub preprocessing: Option<Preprocess>,
+    /// The eps of a detector's frozen norms, where it is not the model's own.
+    #[serde(default, deserialize_with = "some_fraction", skip_serializing_if = "Option::is_none")]
+    pub frozen_eps: Option<f64>,
     /// The command that made it, or what is known of its training.
     #[serde(deserialize_with = "text")]
     pub trained: String,
@@ -124,6 +128,9 @@ pub struct Measured {
     /// The same of masks.
     #[serde(default, deserialize_with = "some_fraction", skip_serializing_if = "Option::is_none")]
     pub mask_ap: Option<f64>,
+    /// The same of key points, over the similarity of COCO's, 0 … 1.
+    #[serde(default, deserialize_with = "some_fraction", skip_serializing_if = "Option::is_none")]
+    pub keypoint_ap: Option<f64>,
     /// The number of pictures.
     pub count: u64,
     /// The pictures.

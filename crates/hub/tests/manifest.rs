@@ -28,9 +28,14 @@ fn an_entry_says_all_that_is_known() {
 fn weights_of_a_detector_need_no_preprocessing() {
     let (upper, _) = good().split_once("[weights.preprocessing]").map(|(upper, lower)| (upper.to_owned(), lower.to_owned())).unwrap();
     assert!(error(&upper).contains("missing field `preprocessing`"));
-    let manifest = Manifest::parse(&upper.replace("accuracy = 0.5", "box_ap = 0.379, mask_ap = 0.346")).unwrap();
+    let manifest = Manifest::parse(&upper.replace("accuracy = 0.5", "box_ap = 0.546, mask_ap = 0.346, keypoint_ap = 0.65")).unwrap();
     let measured = &manifest.weights[0].measured;
-    assert_eq!((measured.accuracy, measured.box_ap, measured.mask_ap), (None, Some(0.379), Some(0.346)));
+    assert_eq!((measured.accuracy, measured.box_ap), (None, Some(0.546)));
+    assert_eq!((measured.mask_ap, measured.keypoint_ap), (Some(0.346), Some(0.65)));
+    assert_eq!(manifest.weights[0].frozen_eps, None);
+    let other = upper.replace("accuracy = 0.5", "box_ap = 0.5").replace("licence", "frozen_eps = 1e-5\nlicence");
+    assert_eq!(Manifest::parse(&other).unwrap().weights[0].frozen_eps, Some(1e-5));
+    assert!(error(&other.replace("1e-5", "-1.0")).contains("frozen_eps"));
 }
 
 /// A manifest goes through the same types back to text and is the same after it.

@@ -1,4 +1,4 @@
-//! Drawing on a picture: boxes, words and translucent masks that can be read at any size.
+//! Drawing on a picture: boxes, words, lines, dots and translucent masks that can be read at any size.
 
 use std::ops::Range;
 
@@ -71,6 +71,43 @@ impl Canvas {
         }
     }
 
+    /// A straight line between two points x, y, in pixels; none where a number is not finite.
+    pub fn line(&mut self, from: [f32; 2], to: [f32; 2], colour: Colour) {
+        let [from, to] = [from, to].map(|point| point.map(f64::from));
+        if ![from, to].as_flattened().iter().all(|place| place.is_finite()) {
+            return;
+        }
+        // Step by step along the axis on which the line is longer.
+        let wide = (to[0] - from[0]).abs() >= (to[1] - from[1]).abs();
+        let [from, to] = [from, to].map(|[x, y]| if wide { [x, y] } else { [y, x] });
+        let ([first, across], last) = if from[0] <= to[0] { (from, to[0]) } else { (to, from[0]) };
+        let slope = if from[0] == to[0] { 0.0 } else { (to[1] - from[1]) / (to[0] - from[0]) };
+        let half = self.unit as f64 * slope.hypot(1.0) / 2.0;
+        let length = if wide { self.width } else { self.height };
+        for step in first.floor() as usize..((last + 1.0).floor() as usize).min(length) {
+            let middle = across + slope * ((step as f64 + 0.5).clamp(first, last) - first);
+            let span = (middle - half).round() as usize..(middle + half).round() as usize;
+            match wide {
+                true => self.fill(span, step..step + 1, colour),
+                false => self.fill(step..step + 1, span, colour),
+            }
+        }
+    }
+
+    /// A dot around the point x, y, in pixels, five lines wide with its rim, which is black or white, whichever is easier to see beside the
+    /// colour.
+    pub fn dot(&mut self, [x, y]: [f32; 2], colour: Colour) {
+        let (unit, rim) = (self.unit as f32, ink(colour));
+        for (radius, colour) in [(2.5 * unit, rim), (1.5 * unit, colour)] {
+            let first = (y - radius).round() as usize;
+            for row in first..((y + radius).round() as usize).min(self.height) {
+                let away = row as f32 + 0.5 - y;
+                let half = (radius * radius - away * away).max(0.0).sqrt();
+                self.fill(row..row + 1, (x - half).round() as usize..(x + half).round() as usize, colour);
+            }
+        }
+    }
+
     /// Words on a ground of this colour, just above a box, or inside of it where there is no room. The letters are black or white, whichever
     /// is easier to read. Letters that the alphabet lacks are question marks; it has those of Latin and Greek.
     pub fn label(&mut self, bounds: [f32; 4], words: &str, colour: Colour) {
@@ -80,9 +117,8 @@ impl Canvas {
         let left = left.min(self.width.saturating_sub(wide));
         let upper = if upper >= high { upper - high } else { upper.min(self.height.saturating_sub(high)) };
         self.fill(upper..upper + high, left..left + wide, colour);
-        let ink = if luminance(colour) > 110.0 { [0; 3] } else { [255; 3] };
         for (index, letter) in words.chars().enumerate() {
-            self.letter([upper + margin, left + margin + index * side], letter, ink);
+            self.letter([upper + margin, left + margin + index * side], letter, ink(colour));
         }
     }
 
@@ -139,6 +175,11 @@ fn glyph(letter: char) -> [u8; LETTER] {
     known.or_else(|| font8x8::BASIC_FONTS.get('?')).unwrap_or_default()
 }
 
+/// Black or white, whichever is easier to see beside a colour.
+fn ink(colour: Colour) -> Colour {
+    if luminance(colour) > 110.0 { [0; 3] } else { [255; 3] }
+}
+
 /// How bright a colour is, 0 … 255, by the weights of ITU-R 601.
 fn luminance([red, green, blue]: Colour) -> f32 {
     0.299 * f32::from(red) + 0.587 * f32::from(green) + 0.114 * f32::from(blue)
@@ -173,6 +214,39 @@ mod tests {
         let drawn = canvas.into_image()?;
         assert_eq!(changed(&grey.to_rgb(), &drawn), ["..#", "#.."]);
         assert_eq!(drawn.pixel(1, 0), Some([145, 100, 55].as_slice()));
+        Ok(())
+    }
+
+    #[test]
+    fn lines_of_all_slopes() -> Result<()> {
+        let white = Image::filled(6, 5, 3, 255)?;
+        let drawn = |from, to| -> Result<Vec<String>> {
+            let mut canvas = Canvas::new(&white);
+            canvas.line(from, to, [9; 3]);
+            Ok(changed(&white, &canvas.into_image()?))
+        };
+        let (level, diagonal) = (drawn([1.5, 2.5], [4.5, 2.5])?, drawn([0.5, 0.5], [4.5, 4.5])?);
+        assert_eq!(level, ["......", "......", ".####.", "......", "......"]);
+        assert!((0..5).all(|place| diagonal[place].as_bytes()[place] == b'#'), "{diagonal:?}");
+        let steep = drawn([2.5, 0.5], [3.5, 4.5])?;
+        assert_eq!(steep, ["..#...", "..#...", "..##..", "...#..", "...#.."]);
+        for (from, to) in [([1.5, 2.5], [4.5, 2.5]), ([2.5, 0.5], [3.5, 4.5]), ([-3.0, 9.0], [8.0, -2.0])] {
+            assert_eq!(drawn(from, to)?, drawn(to, from)?);
+        }
+        assert_eq!(drawn([2.5; 2], [2.5; 2])?, ["......", "......", "..#...", "......", "......"], "a line without a length is a point");
+        assert_eq!(drawn([-9.0, 2.5], [-1.5, 2.5])?, ["......"; 5], "beyond the edge");
+        assert_eq!(drawn([f32::NAN, 1.0], [2.0, 2.0])?, ["......"; 5]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_dot_has_a_rim() -> Result<()> {
+        let grey = Image::filled(7, 6, 3, 100)?;
+        let mut canvas = Canvas::new(&grey);
+        canvas.dot([3.5, 2.5], [250, 250, 0]);
+        let drawn = canvas.into_image()?;
+        assert_eq!(changed(&grey, &drawn), ["..###..", ".#####.", ".#####.", ".#####.", "..###..", "......."]);
+        assert_eq!((drawn.pixel(2, 3), drawn.pixel(0, 3)), (Some([250, 250, 0].as_slice()), Some([0, 0, 0].as_slice())));
         Ok(())
     }
 
@@ -216,6 +290,8 @@ mod tests {
             canvas.tint([width * height - 1, width * height], [1; 3]);
             for bounds in [bounds, [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX]] {
                 canvas.outline(bounds, class_colour(3));
+                canvas.line([bounds[0], bounds[1]], [bounds[2], bounds[3]], class_colour(5));
+                canvas.dot([bounds[0], bounds[1]], class_colour(6));
                 canvas.label(bounds, &words, class_colour(4));
             }
             let drawn = canvas.into_image().unwrap();

@@ -104,10 +104,12 @@ fn weights(registry: &Registry, name: &str, json: bool) -> Result<()> {
     measured.accuracy.iter().try_for_each(|accuracy| print(format_args!("accuracy       {:.2} % of {on}", 100.0 * accuracy)))?;
     measured.box_ap.iter().try_for_each(|ap| print(format_args!("AP of boxes    {:.1} on {on}", 100.0 * ap)))?;
     measured.mask_ap.iter().try_for_each(|ap| print(format_args!("AP of masks    {:.1}", 100.0 * ap)))?;
+    measured.keypoint_ap.iter().try_for_each(|ap| print(format_args!("AP of points   {:.1}", 100.0 * ap)))?;
     measured.top5.iter().try_for_each(|top5| print(format_args!("top 5          {:.2} %", 100.0 * top5)))?;
     print(format_args!("classes        {}", first_of(&entry.classes)))?;
     if let Some(steps) = &entry.preprocessing {
         print(format_args!("input          {}", serde_json::to_string(steps)?))?;
     }
+    entry.frozen_eps.iter().try_for_each(|eps| print(format_args!("frozen norms   an eps of {eps}")))?;
     entry.note.iter().try_for_each(|note| print(format_args!("note           {note}")))
 }

@@ -12,7 +12,7 @@ use crate::facts::Facts;
 #[derive(clap::Args)]
 pub struct Args {
     /// Only models for this task.
-    #[arg(long, value_parser = ["classify", "detect", "segment"])]
+    #[arg(long, value_parser = ["classify", "detect", "segment", "keypoints"])]
     task: Option<String>,
 }
 
@@ -43,6 +43,9 @@ struct Weights<'a> {
     /// Of a detector with masks.
     #[serde(skip_serializing_if = "Option::is_none")]
     mask_ap: Option<f64>,
+    /// Of a detector with key points.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keypoint_ap: Option<f64>,
     /// Of a file that the registry has.
     bytes: Option<u64>,
     /// About, of a file that is fetched.
@@ -69,12 +72,12 @@ impl Args {
             let macs = macs.map_or_else(|| "-".to_owned(), short);
             print(format_args!("{name:26} {task:9} {:>10} {macs:>13}  {about}", short(*params)))?;
         }
-        print(format_args!("\n{:34} {:>19} {:>9}  {:7}  {:30}  trained on", "weights", "accuracy", "size", "file", "licence"))?;
+        print(format_args!("\n{:38} {:>20} {:>9}  {:7}  {:30}  trained on", "weights", "accuracy", "size", "file", "licence"))?;
         for weights in models.iter().flat_map(|model| &model.weights) {
             let Weights { name, data, licence, state, .. } = weights;
             let (accuracy, size, state) = (weights.measured(), weights.size(), state.name());
             let from = weights.sources.first().map_or_else(String::new, |source| format!(", from {source}"));
-            print(format_args!("{name:34} {accuracy:>19} {size:>9}  {state:7}  {licence:30}  {data}{from}"))?;
+            print(format_args!("{name:38} {accuracy:>20} {size:>9}  {state:7}  {licence:30}  {data}{from}"))?;
         }
         Ok(())
     }
@@ -83,11 +86,12 @@ impl Args {
 impl Weights<'_> {
     /// `91.97 %`, or `AP 37.9, masks 34.6`.
     fn measured(&self) -> String {
-        match (self.accuracy, self.box_ap, self.mask_ap) {
-            (Some(accuracy), ..) => format!("{:.2} %", 100.0 * accuracy),
-            (None, Some(boxes), None) => format!("AP {:.1}", 100.0 * boxes),
-            (None, Some(boxes), Some(masks)) => format!("AP {:.1}, masks {:.1}", 100.0 * boxes, 100.0 * masks),
-            (None, None, _) => "?".to_owned(),
+        let also = [(self.mask_ap, "masks"), (self.keypoint_ap, "points")];
+        let also = also.map(|(ap, of)| ap.map_or_else(String::new, |ap| format!(", {of} {:.1}", 100.0 * ap)));
+        match (self.accuracy, self.box_ap) {
+            (Some(accuracy), _) => format!("{:.2} %", 100.0 * accuracy),
+            (None, Some(boxes)) => format!("AP {:.1}{}", 100.0 * boxes, also.concat()),
+            (None, None) => "?".to_owned(),
         }
     }
 
@@ -123,6 +127,7 @@ fn weights<'a>(model: &str, registry: &'a Registry) -> Vec<Weights<'a>> {
         accuracy: entry.measured.accuracy,
         box_ap: entry.measured.box_ap,
         mask_ap: entry.measured.mask_ap,
+        keypoint_ap: entry.measured.keypoint_ap,
         bytes: entry.bytes,
         mib: entry.sources.iter().find_map(|source| source.mib),
         licence: &entry.licence,
