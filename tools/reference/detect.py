@@ -1,9 +1,11 @@
 """What torchvision's detectors say at every stage, as JSON on stdout.
 
     python3 tools/reference/detect.py fasterrcnn_resnet50_fpn maskrcnn_resnet50_fpn_v2 --seed 3
+    python3 tools/reference/detect.py maskrcnn_resnet18_fpn --steps 20
     python3 tools/reference/detect.py --keys FOLDER
 
-The second form writes names, types and shapes of the weights of all of them, a file a model. Nothing is downloaded: each weight is
+The second form trains so many steps and gives the losses of each. The third writes names, types and shapes of the weights of all of them, a
+file a model. Nothing is downloaded: each weight is
 drawn from its name and the seed by a rule that crates/cirio/tests/torchvision/generated.rs has as well. Needs torch and torchvision
 (Debian: python3-torch python3-torchvision).
 
@@ -42,6 +44,7 @@ SIZES = {
 }
 # Predictions of moderate size: else all scores are 0 or 1.
 SMALL = {"cls_logits": 0.25, "rpn.head.bbox_pred": 0.05, "box_predictor.bbox_pred": 0.3, "cls_score": 0.12, "mask_fcn_logits": 0.25, "kps_score_lowres": 0.25}
+SGD = {"lr": 0.0002, "momentum": 0.9, "weight_decay": 1e-4}
 MODELS = ["keypointrcnn_resnet50_fpn"] + [
     f"{kind}_{body}"
     for kind in ("fasterrcnn", "maskrcnn")
@@ -182,6 +185,24 @@ def answer(model, seed):
     }
 
 
+def trajectory(model, seed, steps):
+    """The losses of each step of training, the stem and the first stage of the body frozen."""
+    built = generated(model, seed).train()
+    for name, parameter in built.named_parameters():
+        parameter.requires_grad_(not name.startswith(("backbone.body.conv1", "backbone.body.layer1")))
+    optimizer = torch.optim.SGD([p for p in built.parameters() if p.requires_grad], **SGD)
+    pictures = [picture(*which, seed) for which in PICTURES]
+    losses = []
+    with torch.enable_grad():
+        for _ in range(steps):
+            terms = built(pictures, targets(model))
+            optimizer.zero_grad()
+            sum(terms.values()).backward()
+            optimizer.step()
+            losses.append({name: value.item() for name, value in terms.items()})
+    return {"model": model, "seed": seed, "sgd": SGD, "losses": losses}
+
+
 def write_keys(folder):
     for model in MODELS:
         tensors = network(model, 2 if "keypointrcnn" in model else 91).state_dict()
@@ -194,6 +215,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", help=", ".join(MODELS))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int)
     parser.add_argument("--keys")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -205,7 +227,10 @@ def main():
     with torch.no_grad():
         if arguments.keys:
             write_keys(arguments.keys)
-        answers = [answer(model, arguments.seed) for model in arguments.models]
+        answers = [
+            trajectory(model, arguments.seed, arguments.steps) if arguments.steps else answer(model, arguments.seed)
+            for model in arguments.models
+        ]
     print("[" + ",\n".join(json.dumps(answer) for answer in answers) + "]")
 
 

@@ -18,8 +18,8 @@ use serde::Deserialize;
 use crate::FOLDER;
 use crate::generated::Generated;
 
-const CLASSES: usize = 7;
-const PICTURES: [(&str, usize, usize); 2] = [("img0", 94, 120), ("img1", 110, 61)];
+pub const CLASSES: usize = 7;
+pub const PICTURES: [(&str, usize, usize); 2] = [("img0", 94, 120), ("img1", 110, 61)];
 
 /// Of a stage's mean size: f32 sums in another order, through up to a hundred layers, and Winograd's way in the form for evaluation.
 const STAGE: f64 = 2e-4;
@@ -88,7 +88,7 @@ impl Summary {
     }
 }
 
-fn close(what: &str, ours: f64, theirs: f64, tolerance: f64) {
+pub fn close(what: &str, ours: f64, theirs: f64, tolerance: f64) {
     assert!((ours - theirs).abs() <= tolerance, "{what}: {ours}, expected {theirs} to {tolerance}");
 }
 
@@ -96,12 +96,12 @@ fn close_boxes(what: &str, ours: [f32; 4], theirs: [f32; 4]) {
     ours.iter().zip(theirs).for_each(|(&ours, theirs)| close(what, f64::from(ours), f64::from(theirs), PIXELS));
 }
 
-fn config(model: &str, classes: usize) -> DetectorConfig {
+pub fn config(model: &str, classes: usize) -> DetectorConfig {
     cirio::find_detector(model).expect("a detector").config(classes)
 }
 
 /// Small in everything but the network.
-fn small(config: DetectorConfig) -> DetectorConfig {
+pub fn small(config: DetectorConfig) -> DetectorConfig {
     let limits = Limits { before: 200, after: 40 };
     DetectorConfig {
         transform: Transform { short_sides: vec![96], longest: 160, ..config.transform },
@@ -122,7 +122,7 @@ fn points([left, upper, right, lower]: [usize; 4]) -> Vec<[f32; 3]> {
 }
 
 /// The true boxes; for masks each box but its upper left third, and points.
-fn targets(model: &str) -> Result<Vec<Target>> {
+pub fn targets(model: &str) -> Result<Vec<Target>> {
     let boxes: [&[[usize; 4]]; 2] = [&[[10, 12, 60, 50], [40, 30, 90, 70]], &[[5, 20, 50, 100]]];
     let labels = [vec![1, 5], vec![3]];
     let mut targets = Vec::new();

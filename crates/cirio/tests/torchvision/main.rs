@@ -4,6 +4,7 @@
 
 mod detectors;
 mod generated;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::path::Path;
