@@ -107,8 +107,8 @@ pub struct Found {
     pub category: usize,
     /// How sure its finder is; only the order matters.
     pub score: f64,
-    /// x, y, width and height of its box, in pixels.
-    pub bbox: [f64; 4],
+    /// x, y, width and height of its box, in pixels, where boxes are compared.
+    pub bbox: Option<[f64; 4]>,
     /// Its pixels, where masks are compared.
     pub mask: Option<Rle>,
     /// x and y of its key points, where they are compared.
@@ -212,7 +212,7 @@ impl Truth {
 
 impl Found {
     fn numbers(&self) -> (usize, Vec<f64>) {
-        (self.category, self.bbox.iter().chain([&self.score]).chain(self.keypoints.iter().flatten()).copied().collect())
+        (self.category, self.bbox.iter().flatten().chain([&self.score]).chain(self.keypoints.iter().flatten()).copied().collect())
     }
 }
 
@@ -260,7 +260,7 @@ mod tests {
     }
 
     fn found(score: f64, bbox: [f64; 4]) -> Found {
-        Found { category: 0, score, bbox, mask: None, keypoints: Vec::new() }
+        Found { category: 0, score, bbox: Some(bbox), mask: None, keypoints: Vec::new() }
     }
 
     const BOX: [f64; 4] = [10.0, 10.0, 40.0, 40.0];
@@ -328,6 +328,7 @@ mod tests {
         refused(&mut boxes, 1, &[], &[]);
         refused(&mut boxes, 2, &[], &[found(f64::NAN, BOX)]);
         refused(&mut boxes, 2, &[truth([f64::INFINITY; 4])], &[found(0.5, BOX)]);
+        refused(&mut boxes, 2, &[], &[Found { bbox: None, ..found(0.5, BOX) }]);
         refused(&mut boxes, 2, &[], &[found(0.5, BOX), Found { category: 1, ..found(0.5, BOX) }]);
         let mut masks = Evaluation::new(Kind::Masks, 1);
         let mask = |rows: usize| Rle::new([rows, 1], vec![0, rows as u32]).ok();
