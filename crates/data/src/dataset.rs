@@ -206,7 +206,7 @@ pub fn open(dir: &Path, split: Split, options: &OpenOptions) -> Result<Box<dyn D
     }
 }
 
-fn check_fraction(fraction: Option<f64>) -> Result<()> {
+pub(crate) fn check_fraction(fraction: Option<f64>) -> Result<()> {
     match fraction {
         Some(fraction) if !(0.0..1.0).contains(&fraction) => {
             Err(Error::option("fraction of pictures for validation", fraction, "at least 0 and less than 1"))

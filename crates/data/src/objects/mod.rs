@@ -2,7 +2,14 @@
 //!
 //! Every format is read into an [`ObjectSet`], and written from one. Classes count from 0 here; the background is no class.
 
+pub mod coco;
+mod outline;
+mod problem;
+mod set;
+
 use std::path::PathBuf;
+
+pub use problem::{Problem, Severity, Subject};
 
 use cirio_coco::Rle;
 use cirio_vision::Image;
@@ -83,6 +90,8 @@ pub struct ObjectSet {
     pub keypoints: Vec<String>,
     /// The pictures.
     pub pictures: Vec<Picture>,
+    /// What was wrong when it was read; what could not be used was left out.
+    pub problems: Vec<Problem>,
 }
 
 /// An object to learn from, in the pixels of a decoded picture.

@@ -1,0 +1,14 @@
+//! COCO's JSON: one file with the labels of all pictures (Lin et al., "Microsoft COCO: common objects in context", 2014;
+//! <https://cocodataset.org/#format-data>).
+//!
+//! It has three lists: `images` (`id`, `file_name`, `width`, `height`), `categories` (`id`, `name`, and the names of its `keypoints`) and
+//! `annotations` (`id`, `image_id`, `category_id`, `bbox`, `segmentation`, `area`, `iscrowd`, `keypoints`). A `bbox` is x, y, width and height in
+//! pixels from the upper left corner of the upper left pixel. A `segmentation` is a list of polygons, each x, y, x, y, …, or a mask of runs
+//! (`size` and `counts`), as numbers or as COCO's text. Other entries are passed over. Classes are in the order of the categories' ids.
+
+mod read;
+mod segmentation;
+mod write;
+
+pub use read::read;
+pub use write::write;

@@ -1,0 +1,91 @@
+//! What can be done with an [`ObjectSet`], whatever its format.
+
+use cirio_vision::Image;
+
+use super::{Instance, Object, ObjectSet, Picture, Scene};
+use crate::files::guard;
+use crate::{Error, Result, hold_out};
+
+impl ObjectSet {
+    /// The number of pictures, N.
+    pub fn len(&self) -> usize {
+        self.pictures.len()
+    }
+
+    /// Whether there is no picture.
+    pub fn is_empty(&self) -> bool {
+        self.pictures.is_empty()
+    }
+
+    /// One line about the set.
+    pub fn summary(&self) -> String {
+        let objects: usize = self.pictures.iter().map(|picture| picture.objects.len()).sum();
+        format!("{}: {} pictures with {objects} objects of {} classes", self.name, self.len(), self.categories.len())
+    }
+
+    /// The pictures `indices`, in that order.
+    ///
+    /// # Errors
+    /// If there is no picture with one of the numbers.
+    pub fn subset(&self, indices: &[usize]) -> Result<Self> {
+        let picture = |&index: &usize| self.pictures.get(index).cloned().ok_or(Error::Index { index, len: self.len() });
+        let pictures = indices.iter().map(picture).collect::<Result<_>>()?;
+        Ok(Self {
+            name: self.name.clone(),
+            categories: self.categories.clone(),
+            keypoints: self.keypoints.clone(),
+            pictures,
+            problems: self.problems.clone(),
+        })
+    }
+
+    /// Divides the pictures into (to train with, held out): `fraction` of them is drawn by the seed, rounded, but at least one picture and never
+    /// all. With a fraction of 0 nothing is held out.
+    ///
+    /// # Errors
+    /// When the fraction is not in 0 ≤ x < 1.
+    pub fn hold_out(&self, fraction: f64, seed: u64) -> Result<(Self, Self)> {
+        crate::dataset::check_fraction(Some(fraction))?;
+        let (train, held) = hold_out(&vec![0; self.len()], fraction, seed);
+        Ok((self.subset(&train)?, self.subset(&held)?))
+    }
+
+    /// Decodes picture `index`, cuts boxes at its edges and draws the masks. Crowds are left out, and boxes of which nothing is left.
+    ///
+    /// # Errors
+    /// If there is no such picture, it cannot be decoded or has another size than the labels say, or a mask cannot be drawn; with the picture's
+    /// name.
+    pub fn scene(&self, index: usize) -> Result<Scene> {
+        let picture = self.pictures.get(index).ok_or(Error::Index { index, len: self.len() })?;
+        let name = || picture.path.display().to_string();
+        let image = guard(name, || Image::open(&picture.path).map_err(|error| Error::picture(name(), error)))?;
+        let size = [image.height(), image.width()];
+        if size != picture.size {
+            let [[rows, columns], [said_rows, said_columns]] = [size, picture.size];
+            let reason = format!("is {rows}×{columns} (rows × columns), its labels say {said_rows}×{said_columns}");
+            return Err(Error::Picture { picture: name(), reason });
+        }
+        let objects = picture.objects.iter().filter(|object| !object.crowd);
+        let instances = objects.filter_map(|object| instance(picture, object).transpose()).collect::<Result<_>>()?;
+        Ok(Scene { image, instances })
+    }
+}
+
+/// What is to be learnt of an object; nothing where its box is empty.
+fn instance(picture: &Picture, object: &Object) -> Result<Option<Instance>> {
+    let [rows, columns] = picture.size;
+    let [left, upper, right, lower] = object.edges;
+    let within = |at: f64, most: usize| at.clamp(0.0, most as f64) as f32;
+    let edges = [within(left, columns), within(upper, rows), within(right, columns), within(lower, rows)];
+    // Written so that what is not a number is empty too.
+    if !(edges[2] > edges[0] && edges[3] > edges[1]) {
+        return Ok(None);
+    }
+    let failed = |error: cirio_coco::Error| Error::Picture {
+        picture: picture.path.display().to_string(),
+        reason: format!("the mask of object {}: {error}", object.id),
+    };
+    let mask = object.outline.as_ref().map(|outline| outline.mask(picture.size)).transpose().map_err(failed)?;
+    let mask = mask.map(|mask| mask.decode());
+    Ok(Some(Instance { edges, class: object.class, mask, keypoints: object.keypoints.clone() }))
+}
