@@ -3,6 +3,7 @@
 //! Every format is read into an [`ObjectSet`], and written from one. Classes count from 0 here; the background is no class.
 
 pub mod coco;
+mod judge;
 mod outline;
 mod problem;
 mod set;
