@@ -107,9 +107,10 @@ def scene(kind, seed):
                 results.append(result)
     for annotation in annotations:
         annotation.pop("points", None)
+    names = {"keypoints": [f"k{point}" for point in range(17)]} if kind == "keypoints" else {}
     return {
-        "images": [{"id": image, "height": SIZE[0], "width": SIZE[1]} for image in images],
-        "categories": [{"id": category, "name": f"c{category}"} for category in sorted(CATEGORIES)],
+        "images": [{"id": image, "file_name": f"{image}.png", "height": SIZE[0], "width": SIZE[1]} for image in images],
+        "categories": [{"id": category, "name": f"c{category}", **names} for category in sorted(CATEGORIES)],
         "annotations": annotations,
     }, results
 

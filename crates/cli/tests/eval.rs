@@ -161,3 +161,67 @@ fn an_unreadable_picture_is_left_out_or_refused() {
     fs::remove_file(Path::new(data).join("test/coat/broken.png")).expect("removed");
     fails(&["eval", "--weights", WEIGHTS, "--data", data, "--strict"], 1, &[&one.file_name().expect("a name").to_string_lossy()]);
 }
+
+/// What pycocotools says of made-up objects, and the files of their labels and results.
+fn reference(folder: &Path, case: usize) -> (Value, [String; 2]) {
+    let text = fs::read_to_string(root().join("crates/coco/tests/pycocotools.json")).expect("read");
+    let case = serde_json::from_str::<Value>(&text).expect("JSON")["cases"][case].take();
+    let paths = ["annotations", "results"].map(|part| {
+        let path = path(folder, &format!("{part}.json"));
+        fs::write(&path, case[part].to_string()).expect("written");
+        path
+    });
+    (case, paths)
+}
+
+#[test]
+fn found_objects_have_cocos_numbers() {
+    const OBJECTS: &[&str] = &["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"];
+    const KEYPOINTS: &[&str] = &["AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl"];
+    let folder = tempfile::tempdir().expect("a folder");
+    for (case, key, names) in [(0, "bbox", OBJECTS), (3, "segm", OBJECTS), (6, "keypoints", KEYPOINTS)] {
+        let (case, [data, results]) = reference(folder.path(), case);
+        let document = json(&["eval", "--results", &results, "--data", &data, "--per-class", "--json"]);
+        assert_eq!(document["count"], 14);
+        let same = |ours: &Value, theirs: &Value| {
+            for (name, theirs) in names.iter().zip(theirs.as_array().expect("numbers")) {
+                let near = ours[name].as_f64().zip(theirs.as_f64()).is_some_and(|(ours, theirs)| (ours - theirs).abs() < 1e-9);
+                assert!(near || (ours[name].is_null() && theirs.is_null()), "{name} is {} instead of {theirs}", ours[name]);
+            }
+        };
+        same(&document[key], &case["numbers"]);
+        let classes = document["classes"].as_array().expect("classes");
+        assert_eq!(classes.len(), 5);
+        classes.iter().zip(case["classes"].as_array().expect("classes")).for_each(|(ours, theirs)| same(&ours[key], theirs));
+    }
+}
+
+#[test]
+fn found_objects_are_told_in_cocos_words_and_drawn() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (case, [data, results]) = reference(folder.path(), 3);
+    let plot = path(folder.path(), "curves.svg");
+    let text = stdout(&["eval", "--results", &results, "--data", &data, "--per-class", "--plot", &plot]);
+    let ap = case["numbers"][0].as_f64().expect("a number");
+    let first = format!("\nmasks\n Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ] = {ap:.3}\n");
+    assert!(text.contains(": 14 pictures\n") && text.contains(&first), "{text}");
+    assert!(text.contains("VOC2007  class\n") && text.contains("  c90\n"), "{text}");
+    assert!(fs::read_to_string(&plot).expect("drawn").contains("overlap 0.75"));
+}
+
+#[test]
+fn found_objects_that_cannot_be_measured_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (case, [data, results]) = reference(folder.path(), 6);
+    fails(&["eval", "--results", &results, "--data", &data, "--kind", "masks"], 1, &["no mask"]);
+    fails(&["eval", "--results", &results, "--data", &data, "--sigmas", "0.1,0.2"], 1, &["17 key points instead of 2"]);
+    fails(&["eval", "--results", &data, "--data", &data], 1, &["annotations.json", "list of entries"]);
+    fails(&["eval", "--data", &data, "--kind", "boxes"], 2, &["--results"]);
+    fails(&["eval", "--results", &results, "--data", &data, "--model", "lenet5"], 2, &["--model"]);
+    let mut nameless = case["annotations"].clone();
+    nameless["categories"].as_array_mut().expect("categories").iter_mut().for_each(|category| category["keypoints"] = Value::Array(vec![]));
+    fs::write(&data, nameless.to_string()).expect("written");
+    fails(&["eval", "--results", &results, "--data", &data], 2, &["--sigmas", "0 numbers"]);
+    fs::write(&results, "[]").expect("written");
+    assert!(stdout(&["eval", "--results", &results, "--data", &data]).contains("\nboxes\n"));
+}

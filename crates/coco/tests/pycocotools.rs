@@ -102,7 +102,7 @@ fn evaluated(case: &Case) -> Evaluation {
         let found = case.results.iter().filter(|labelled| labelled.image_id == id).map(|labelled| Found {
             category: category(labelled.category_id),
             score: labelled.score,
-            bbox: labelled.bbox,
+            bbox: Some(labelled.bbox),
             mask: mask(labelled),
             keypoints: labelled.keypoints.chunks(3).map(|point| [point[0], point[1]]).collect(),
         });

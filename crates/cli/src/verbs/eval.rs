@@ -1,4 +1,7 @@
-//! `cirio eval`: how good is a trained network on a data set?
+//! `cirio eval`: how good is a trained network on a data set, or a file of found objects?
+
+mod plot;
+mod results;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,12 +18,14 @@ use crate::console::{Usage, print, print_json, say};
 use crate::network::{Choice, Network};
 use crate::parse;
 
-/// Measures a trained network on a data set: loss, accuracy, top-5.
+/// Measures a trained network on a data set: loss, accuracy, top-5. Or found objects by their labels: COCO's average precision and recall.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     network: Choice,
-    /// The data set's folder.
+    #[command(flatten)]
+    found: results::Flags,
+    /// The data set's folder; with --results, the file of labels.
     #[arg(long, short)]
     data: PathBuf,
     /// The part.
@@ -38,7 +43,7 @@ pub struct Args {
     /// Pictures a pass; views count.
     #[arg(long, default_value = "128", value_parser = parse::count)]
     batch: usize,
-    /// Print precision, recall and F1 of each class too.
+    /// Print the numbers of each class too.
     #[arg(long)]
     per_class: bool,
     /// Fail on a picture that cannot be read, instead of leaving it out.
@@ -67,6 +72,9 @@ struct Class<'a> {
 
 impl Args {
     pub fn run(self, json: bool) -> Result<()> {
+        if let Some(results) = &self.found.results {
+            return self.found.run(results, &self.data, self.per_class, json);
+        }
         let network = self.network.load()?;
         let dataset = self.open(&network)?;
         let strictness = dataset.1;

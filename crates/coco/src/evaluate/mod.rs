@@ -107,8 +107,8 @@ pub struct Found {
     pub category: usize,
     /// How sure its finder is; only the order matters.
     pub score: f64,
-    /// x, y, width and height of its box, in pixels.
-    pub bbox: [f64; 4],
+    /// x, y, width and height of its box, in pixels, where boxes are compared.
+    pub bbox: Option<[f64; 4]>,
     /// Its pixels, where masks are compared.
     pub mask: Option<Rle>,
     /// x and y of its key points, where they are compared.
@@ -212,7 +212,7 @@ impl Truth {
 
 impl Found {
     fn numbers(&self) -> (usize, Vec<f64>) {
-        (self.category, self.bbox.iter().chain([&self.score]).chain(self.keypoints.iter().flatten()).copied().collect())
+        (self.category, self.bbox.iter().flatten().chain([&self.score]).chain(self.keypoints.iter().flatten()).copied().collect())
     }
 }
 
@@ -249,4 +249,95 @@ fn compare(kind: &Kind, image: u64, truths: &[&Truth], found: &[&Found]) -> Resu
         gathered.judged.push(Judged { score: found.score, image, rank, verdicts });
     }
     Ok(gathered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn truth(bbox: [f64; 4]) -> Truth {
+        Truth { category: 0, bbox, area: bbox[2] * bbox[3], crowd: false, mask: None, keypoints: Vec::new() }
+    }
+
+    fn found(score: f64, bbox: [f64; 4]) -> Found {
+        Found { category: 0, score, bbox: Some(bbox), mask: None, keypoints: Vec::new() }
+    }
+
+    const BOX: [f64; 4] = [10.0, 10.0, 40.0, 40.0];
+    const ELSEWHERE: [f64; 4] = [100.0, 10.0, 40.0, 40.0];
+
+    /// Right, wrong, right: the precisions 1, 1/2, 2/3 at the recalls 1/2, 1/2, 1.
+    #[test]
+    fn a_curve_by_hand() -> Result<()> {
+        let mut evaluation = Evaluation::new(Kind::Boxes, 1);
+        evaluation.add(2, &[truth(BOX)], &[found(0.9, BOX), found(0.8, ELSEWHERE)])?;
+        evaluation.add(1, &[truth(BOX)], &[found(0.7, BOX)])?;
+        let curve = evaluation.curve(0, 0.75).unwrap();
+        assert_eq!(curve.recall, [0.5, 0.5, 1.0]);
+        let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
+        near(curve.area(), 0.5 + 0.5 * 2.0 / 3.0);
+        near(curve.eleven_points(), (6.0 + 5.0 * 2.0 / 3.0) / 11.0);
+        near(curve.average_precision(), (51.0 + 50.0 * 2.0 / 3.0) / 101.0);
+        assert_eq!((evaluation.curve(1, 0.5), evaluation.curve(0, 0.51)), (None, None));
+        Ok(())
+    }
+
+    #[test]
+    fn the_order_of_pictures_does_not_matter() -> Result<()> {
+        let pictures = [(5, vec![truth(BOX)], vec![found(0.5, BOX)]), (3, vec![], vec![found(0.5, BOX)]), (9, vec![truth(BOX)], vec![])];
+        let values = |order: [usize; 3]| -> Result<Vec<Option<f64>>> {
+            let mut evaluation = Evaluation::new(Kind::Boxes, 1);
+            order.iter().try_for_each(|&at| evaluation.add(pictures[at].0, &pictures[at].1, &pictures[at].2))?;
+            let report = evaluation.report();
+            Ok(report.measures().iter().map(|measure| report.value(measure)).collect())
+        };
+        assert_eq!(values([0, 1, 2])?, values([2, 1, 0])?);
+        Ok(())
+    }
+
+    #[test]
+    fn without_objects_there_are_no_numbers() -> Result<()> {
+        let mut evaluation = Evaluation::new(Kind::person(), 2);
+        let report = evaluation.report();
+        assert!(report.measures().iter().all(|measure| report.value(measure).is_none()));
+        evaluation.add(1, &[], &[])?;
+        evaluation.add(2, &[truth(BOX)], &[])?;
+        assert_eq!(evaluation.curve(0, 0.5), None, "an object without labelled points is not to be found");
+        Ok(())
+    }
+
+    #[test]
+    fn a_table_like_cocos() {
+        let report = Evaluation::new(Kind::Boxes, 1).report();
+        let lines: Vec<_> = report.measures().iter().map(ToString::to_string).collect();
+        assert_eq!(lines[0], "Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ]");
+        assert_eq!(lines[1], "Average Precision  (AP) @[ IoU=0.50      | area=   all | maxDets=100 ]");
+        assert_eq!(lines[6], "Average Recall     (AR) @[ IoU=0.50:0.95 | area=   all | maxDets=  1 ]");
+        assert_eq!(lines[11], "Average Recall     (AR) @[ IoU=0.50:0.95 | area= large | maxDets=100 ]");
+    }
+
+    #[test]
+    fn what_cannot_be_compared_changes_nothing() -> Result<()> {
+        let mut boxes = Evaluation::new(Kind::Boxes, 1);
+        boxes.add(1, &[truth(BOX)], &[found(0.5, BOX)])?;
+        let refused = |evaluation: &mut Evaluation, image, truths: &[Truth], found: &[Found]| {
+            let message = evaluation.add(image, truths, found).unwrap_err().to_string();
+            assert!(message.starts_with(&format!("picture {image}: ")), "{message}");
+            assert!(!evaluation.images.contains(&2) && evaluation.categories[0].judged.len() < 2);
+        };
+        refused(&mut boxes, 1, &[], &[]);
+        refused(&mut boxes, 2, &[], &[found(f64::NAN, BOX)]);
+        refused(&mut boxes, 2, &[truth([f64::INFINITY; 4])], &[found(0.5, BOX)]);
+        refused(&mut boxes, 2, &[], &[Found { bbox: None, ..found(0.5, BOX) }]);
+        refused(&mut boxes, 2, &[], &[found(0.5, BOX), Found { category: 1, ..found(0.5, BOX) }]);
+        let mut masks = Evaluation::new(Kind::Masks, 1);
+        let mask = |rows: usize| Rle::new([rows, 1], vec![0, rows as u32]).ok();
+        refused(&mut masks, 2, &[truth(BOX)], &[]);
+        refused(&mut masks, 2, &[], &[found(0.5, BOX)]);
+        refused(&mut masks, 2, &[Truth { mask: mask(2), ..truth(BOX) }], &[Found { mask: mask(3), ..found(0.5, BOX) }]);
+        let mut points = Evaluation::new(Kind::Keypoints { sigmas: vec![0.1; 2] }, 1);
+        refused(&mut points, 2, &[], &[found(0.5, BOX)]);
+        refused(&mut points, 2, &[Truth { keypoints: vec![None; 3], ..truth(BOX) }], &[]);
+        Ok(())
+    }
 }

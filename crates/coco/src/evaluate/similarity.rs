@@ -6,7 +6,10 @@ use crate::{Error, Result, Rle};
 /// A row for each object found and a column for each that is there, from 0 (nothing in common) to 1 (the same).
 pub(super) fn overlaps(kind: &Kind, truths: &[&Truth], found: &[&Found]) -> Result<Vec<f64>> {
     match kind {
-        Kind::Boxes => Ok(pairs(found, truths, |found, truth| box_overlap(found.bbox, truth.bbox, truth.crowd))),
+        Kind::Boxes => {
+            let boxes = found.iter().map(|found| bbox(found)).collect::<Result<Vec<_>>>()?;
+            Ok(pairs(&boxes, truths, |&found, truth| box_overlap(found, truth.bbox, truth.crowd)))
+        }
         Kind::Masks => masks(truths, found),
         Kind::Keypoints { sigmas } => {
             let fits = |count: usize| match count == sigmas.len() {
@@ -27,7 +30,7 @@ pub(super) fn area(kind: &Kind, found: &Found) -> Result<f64> {
         values.fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], value| [low.min(value), high.max(value)])
     };
     match kind {
-        Kind::Boxes => Ok(found.bbox[2] * found.bbox[3]),
+        Kind::Boxes => bbox(found).map(|[_, _, width, height]| width * height),
         Kind::Masks => Ok(mask(&found.mask)?.area() as f64),
         Kind::Keypoints { .. } => Ok([extent(0), extent(1)].map(|[low, high]| high - low).iter().product()),
     }
@@ -35,6 +38,10 @@ pub(super) fn area(kind: &Kind, found: &Found) -> Result<f64> {
 
 fn pairs<A, B>(rows: &[A], columns: &[B], value: impl Fn(&A, &B) -> f64) -> Vec<f64> {
     rows.iter().flat_map(|row| columns.iter().map(|column| value(row, column)).collect::<Vec<_>>()).collect()
+}
+
+fn bbox(found: &Found) -> Result<[f64; 4]> {
+    found.bbox.ok_or_else(|| Error::Evaluation("an object has no box".to_owned()))
 }
 
 /// Intersection over union of two boxes x, y, width, height; for a crowd, intersection over the found one's area.

@@ -4,12 +4,12 @@
 
 pub mod augment;
 pub mod coco;
+mod judge;
 mod loader;
 mod outline;
 mod problem;
 pub mod scenes;
 mod set;
-mod truths;
 
 use std::path::PathBuf;
 

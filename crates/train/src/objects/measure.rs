@@ -75,12 +75,16 @@ impl ObjectMeasures {
     /// # Errors
     /// When there is no such picture, it was added before, or a label is no class.
     pub fn add(&mut self, index: usize, found: &[Detection]) -> Result<()> {
-        let truths = self.set.truths(index)?;
+        let pictures = &self.set.pictures;
+        let picture = pictures.get(index).ok_or(cirio_data::Error::Index { index, len: pictures.len() })?;
         let found = found.iter().map(as_found).collect::<Result<Vec<Found>>>()?;
         self.pictures += 1;
         // Pictures are told apart by their place in the set: sets without numbers have them too.
         let all = [Some(&mut self.boxes), self.masks.as_mut(), self.keypoints.as_mut()];
-        Ok(all.into_iter().flatten().try_for_each(|evaluation| evaluation.add(index as u64, &truths, &found))?)
+        all.into_iter().flatten().try_for_each(|evaluation| {
+            let truths = picture.truths(evaluation.kind())?;
+            Ok(evaluation.add(index as u64, &truths, &found)?)
+        })
     }
 
     /// The numbers so far, with the loss that is known from elsewhere; 0 where there is nothing to be found.
@@ -122,12 +126,16 @@ fn precisions(evaluation: &Evaluation) -> [f64; 2] {
     [0, 1].map(|which| report.value(&report.measures()[which]).unwrap_or(0.0))
 }
 
-fn as_found(detection: &Detection) -> Result<Found> {
+/// An object as an evaluation compares it, and as files of results have it.
+///
+/// # Errors
+/// When a mask cannot be enlarged.
+pub fn as_found(detection: &Detection) -> Result<Found> {
     let [left, upper, right, lower] = detection.bounds.map(f64::from);
     Ok(Found {
         category: detection.label.saturating_sub(1),
         score: f64::from(detection.score),
-        bbox: [left, upper, right - left, lower - upper],
+        bbox: Some([left, upper, right - left, lower - upper]),
         mask: detection.mask.as_ref().map(|mask| mask.rle(INSIDE)).transpose()?,
         keypoints: detection.keypoints.iter().flatten().map(|point| [f64::from(point.x), f64::from(point.y)]).collect(),
     })

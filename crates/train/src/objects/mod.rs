@@ -11,7 +11,7 @@ use cirio_detection::{Detector, DetectorConfig, Losses, Target};
 use cirio_nn::{DropoutState, Parameter, Store};
 use cirio_vision::to_tensor;
 
-pub use measure::{ObjectMeasures, ObjectScores};
+pub use measure::{ObjectMeasures, ObjectScores, as_found};
 
 use crate::learner::{Batched, Epoch, Evaluated, Learner, Report, fingerprint, named};
 use crate::{Error, Quality, Result, TrainConfig};

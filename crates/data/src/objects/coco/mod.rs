@@ -7,8 +7,10 @@
 //! (`size` and `counts`), as numbers or as COCO's text. Other entries are passed over. Classes are in the order of the categories' ids.
 
 mod read;
+mod results;
 mod segmentation;
 mod write;
 
 pub use read::read;
+pub use results::{read_results, write_results};
 pub use write::write;
