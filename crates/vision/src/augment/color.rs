@@ -104,13 +104,24 @@ fn turn_hue(pixel: &mut [f64], part: f64) {
     } else {
         4.0 + (red - green) / range
     };
-    let hue = (sextant + 6.0 * part).rem_euclid(6.0);
+    let hue = wrapped(sextant + 6.0 * part);
     // Each channel is a trapezium over the hue.
     let channel = |shift: f64| {
-        let at = (shift + hue).rem_euclid(6.0);
+        let at = wrapped(shift + hue);
         high - range * at.min(4.0 - at).clamp(0.0, 1.0)
     };
     (pixel[0], pixel[1], pixel[2]) = (channel(5.0), channel(3.0), channel(1.0));
+}
+
+/// A place on a circle of 6, of at most one turn too many or too few. (`rem_euclid` divides, which takes most of the time.)
+fn wrapped(at: f64) -> f64 {
+    if at < 0.0 {
+        at + 6.0
+    } else if at >= 6.0 {
+        at - 6.0
+    } else {
+        at
+    }
 }
 
 /// Krizhevsky et al. (2012), section 4.1: to each pixel Σ p_i·α_i·λ_i is added, with p_i and λ_i the eigenvectors and
