@@ -53,6 +53,11 @@ pub struct Finder {
 }
 
 impl Rules {
+    /// As detectors are measured: a hundred objects of at least 0.05 in each picture.
+    pub fn for_evaluation(frozen_bn_eps: Option<f64>) -> Self {
+        Self { score: Some(0.05), classes: Vec::new(), max_detections: Some(100), frozen_bn_eps }
+    }
+
     /// The first of these flags that is given.
     pub fn given(&self) -> Option<&'static str> {
         let flags = [

@@ -1,5 +1,6 @@
 //! `cirio eval`: how good is a trained network on a data set, or a file of found objects?
 
+mod objects;
 mod plot;
 mod results;
 
@@ -25,6 +26,8 @@ pub struct Args {
     network: Choice,
     #[command(flatten)]
     found: results::Flags,
+    #[command(flatten)]
+    objects: objects::Flags,
     /// The data set's folder; with --results, the file of labels.
     #[arg(long, short)]
     data: PathBuf,
@@ -75,7 +78,11 @@ impl Args {
         if let Some(results) = &self.found.results {
             return self.found.run(results, &self.data, self.per_class, json);
         }
-        let network = self.network.load()?;
+        let (found, model) = self.network.choose()?;
+        if let Ok(model) = cirio::find_detector(&model) {
+            return objects::run(&self, &found, model, json);
+        }
+        let network = self.network.classifier(found, cirio::find(&model)?)?;
         let dataset = self.open(&network)?;
         let strictness = dataset.1;
         let views = Views::from(self.tta);

@@ -20,14 +20,14 @@ pub struct Flags {
     /// Found objects, in COCO's format for results: measure them by the labels in --data, a file of COCO's JSON, without a network.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "weights"])]
     pub results: Option<PathBuf>,
-    /// What of them is compared [default: all that the results have].
-    #[arg(long, value_enum, requires = "results")]
+    /// Detectors and results: what is compared [default: all that was found].
+    #[arg(long, value_enum)]
     kind: Option<What>,
     /// How far people differ in each key point, as a share of the root of the area: 0.026,0.025,… [default: COCO's for its 17 points].
-    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', requires = "results")]
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
     sigmas: Vec<f64>,
-    /// Draw precision over recall.
-    #[arg(long, value_name = "FILE.svg", requires = "results")]
+    /// Detectors and results: draw precision over recall.
+    #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
 }
 
@@ -39,6 +39,24 @@ enum What {
     Keypoints,
 }
 
+/// Who found the objects, and in what.
+pub struct Told<'a> {
+    pub model: Option<&'a str>,
+    pub weights: Option<&'a str>,
+    /// The file with what was found, where no detector was run.
+    pub results: Option<&'a Path>,
+    pub data: &'a Path,
+}
+
+impl Told<'_> {
+    fn what(&self) -> String {
+        match (self.model, self.weights, self.results) {
+            (Some(model), Some(weights), _) => format!("{model} ({weights})"),
+            (_, _, results) => results.map_or_else(String::new, |file| file.display().to_string()),
+        }
+    }
+}
+
 /// One kind, evaluated.
 pub struct Evaluated {
     what: What,
@@ -48,7 +66,12 @@ pub struct Evaluated {
 
 #[derive(Serialize)]
 struct Document<'a> {
-    results: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weights: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    results: Option<String>,
     data: String,
     /// Pictures.
     count: usize,
@@ -93,18 +116,25 @@ impl Flags {
             say(format_args!("warning: {}: {} more of these", data.display(), set.problems.len() - TOLD));
         }
         let found = coco::read_results(results, &set)?;
-        let kinds = self.kinds(&found).into_iter().map(|what| self.evaluated(what, &set, &found)).collect::<Result<Vec<_>>>()?;
+        self.tell(&Told { model: None, weights: None, results: Some(results), data }, &set, &found, per_class, json)
+    }
+
+    /// Compares what was found in each picture with the labels, and tells it.
+    pub fn tell(&self, told: &Told, set: &ObjectSet, found: &[Vec<Found>], per_class: bool, json: bool) -> Result<()> {
+        let kinds = self.kinds(found).into_iter().map(|what| self.evaluated(what, set, found)).collect::<Result<Vec<_>>>()?;
         if let Some(path) = &self.plot {
             plot::draw(path, &kinds, set.categories.len())?;
         }
         if !json {
-            print(format_args!("{} on {}: {} pictures", results.display(), data.display(), set.len()))?;
-            return kinds.iter().try_for_each(|kind| kind.show(&set, per_class));
+            print(format_args!("{} on {}: {} pictures", told.what(), told.data.display(), set.len()))?;
+            return kinds.iter().try_for_each(|kind| kind.show(set, per_class));
         }
         let class = |(class, name)| Class { name, kinds: together(&kinds, |kind| kind.class(class)) };
         print_json(&Document {
-            results: results.display().to_string(),
-            data: data.display().to_string(),
+            model: told.model,
+            weights: told.weights,
+            results: told.results.map(|file| file.display().to_string()),
+            data: told.data.display().to_string(),
             count: set.len(),
             kinds: together(&kinds, Evaluated::overall),
             classes: per_class.then(|| set.categories.iter().map(|category| category.name.as_str()).enumerate().map(class).collect()),
