@@ -400,8 +400,8 @@ impl Source {
         let strictness = if self.strict { Strictness::Strict } else { Strictness::Lenient };
         // Files that come with a test part: it is for the end, not for choosing the best epoch.
         let usual = match Format::of(data)? {
-            Format::ImageFolder => None,
             Format::Idx | Format::Cifar(_) => Some(0.1),
+            _ => None,
         };
         Ok(OpenOptions { seed, val_fraction: self.val_fraction.or(usual), strictness, class_names: self.classes.clone() })
     }

@@ -2,14 +2,22 @@
 //!
 //! Every format is read into an [`ObjectSet`], and written from one. Classes count from 0 here; the background is no class.
 
+mod check;
 pub mod coco;
+mod convert;
+mod open;
 mod outline;
 mod problem;
 pub mod scenes;
 mod set;
+pub mod voc;
+pub mod yolo;
 
 use std::path::PathBuf;
 
+pub use check::{Checked, CheckedPart, check};
+pub use convert::{Converted, convert};
+pub(crate) use open::find;
 pub use problem::{Problem, Severity, Subject};
 
 use cirio_coco::Rle;

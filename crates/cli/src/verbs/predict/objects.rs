@@ -1,16 +1,16 @@
 //! The objects in pictures: boxes, classes and masks, as text, as a document and drawn.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use cirio_detection::{Detection, Rle};
-use cirio_vision::{Canvas, Image, class_colour, to_tensor};
+use cirio_detection::Detection;
+use cirio_vision::{Image, to_tensor};
 use serde::Serialize;
 
 use crate::console::{one_line, print, print_json, say};
 use crate::detector::Finder;
+use crate::drawing::Drawing;
+use crate::pictures::Files;
 use crate::{pictures, progress};
 
 /// The probability from which on a pixel belongs to an object.
@@ -82,27 +82,23 @@ fn predict(finder: &Finder, path: &Path, files: Option<&mut Files>) -> Result<Pr
     let picture = pictures::open(path)?;
     let size = [picture.width(), picture.height()];
     let found = find(finder, &picture).with_context(|| path.display().to_string())?;
-    let mut canvas = files.is_some().then(|| Canvas::new(&picture));
+    let mut drawing = files.is_some().then(|| Drawing::new(&picture));
     // From the least likely on, so that the likeliest are drawn on top; one mask of full size at a time.
     let mut detections = Vec::with_capacity(found.len());
     for detection in found.iter().rev() {
         let mask = detection.mask.as_ref().map(|mask| mask.rle(INSIDE)).transpose()?;
-        if let Some(canvas) = &mut canvas {
-            let colour = class_colour(detection.label);
-            canvas.tint(mask.iter().flat_map(Rle::runs).flatten(), colour);
-            canvas.outline(detection.bounds, colour);
+        let Detection { bounds, label, score, .. } = *detection;
+        let name = finder.classes[label].clone();
+        if let Some(drawing) = &mut drawing {
+            drawing.object(label, bounds, mask.as_ref(), format!("{name} {:.0}%", 100.0 * score));
         }
         let mask = mask.map(|mask| Runs { size: mask.size(), counts: mask.to_text(), area: mask.area() });
-        let Detection { bounds, label, score, .. } = *detection;
-        detections.push(Object { bounds, label, name: finder.classes[label].clone(), score, mask });
+        detections.push(Object { bounds, label, name, score, mask });
     }
-    let drawn = match (canvas, files) {
-        (Some(mut canvas), Some(files)) => {
-            for Object { bounds, label, name, score, .. } in &detections {
-                canvas.label(*bounds, &format!("{name} {:.0}%", 100.0 * score), class_colour(*label));
-            }
+    let drawn = match (drawing, files) {
+        (Some(drawing), Some(files)) => {
             let file = files.next(path);
-            canvas.into_image()?.save(&file)?;
+            drawing.finish()?.save(&file)?;
             Some(file)
         }
         _ => None,
@@ -131,27 +127,4 @@ fn show(prediction: &Prediction, finder: &Finder) -> Result<()> {
         print(format_args!("{:7.2} %  {name}: {left:.1}, {upper:.1} to {right:.1}, {lower:.1}{mask}", 100.0 * score))?;
     }
     Ok(())
-}
-
-/// Names of the files to be written into a folder: those of the pictures, with numbers where two would be the same. No picture that is read is
-/// written over.
-struct Files {
-    folder: PathBuf,
-    taken: BTreeSet<PathBuf>,
-}
-
-impl Files {
-    fn new(folder: &Path, pictures: &[PathBuf]) -> Result<Self> {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        let taken = pictures.iter().filter_map(|picture| fs::canonicalize(picture).ok()).collect();
-        Ok(Self { folder: folder.to_owned(), taken })
-    }
-
-    fn next(&mut self, picture: &Path) -> PathBuf {
-        let stem = pictures::stem(picture);
-        let whole = fs::canonicalize(&self.folder).unwrap_or_else(|_| self.folder.clone());
-        let names = std::iter::once(format!("{stem}.png")).chain((2..).map(|number| format!("{stem}-{number}.png")));
-        let mut free = names.filter(|name| self.taken.insert(whole.join(name)));
-        self.folder.join(free.next().unwrap_or_default())
-    }
 }
