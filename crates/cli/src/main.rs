@@ -6,6 +6,7 @@
 
 mod console;
 mod detector;
+mod drawing;
 mod facts;
 mod memory;
 mod network;

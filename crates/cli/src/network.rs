@@ -84,15 +84,6 @@ pub struct Network {
 }
 
 impl Choice {
-    /// Finds the weights of a classifier, checks them and builds the network.
-    pub fn load(&self) -> Result<Network> {
-        if let Some(model) = &self.model {
-            cirio::find(model)?;
-        }
-        let (found, model) = self.choose()?;
-        self.classifier(found, cirio::find(&model)?)
-    }
-
     /// Finds the weights, and the name of the model that they are to be used for.
     pub fn choose(&self) -> Result<(Resolved, String)> {
         if let Some(model) = &self.model {

@@ -1,5 +1,7 @@
 //! Pictures as a user names them: files, folders, patterns and standard input.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +29,7 @@ pub fn list(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
 }
 
 fn inside(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read the folder {}", folder.display()))?;
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read the folder {}", folder.display()))?;
     let mut inside: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
     inside.retain(|path| path.is_file() && is_picture(path));
     if inside.is_empty() {
@@ -65,5 +67,28 @@ pub fn stem(path: &Path) -> String {
     match path.file_stem() {
         Some(stem) if path != Path::new(STDIN) => stem.to_string_lossy().into_owned(),
         _ => "stdin".to_owned(),
+    }
+}
+
+/// Names of the files to be written into a folder: those of the pictures, with numbers where two would be the same. No picture that is read is
+/// written over.
+pub struct Files {
+    folder: PathBuf,
+    taken: BTreeSet<PathBuf>,
+}
+
+impl Files {
+    pub fn new(folder: &Path, pictures: &[PathBuf]) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let taken = pictures.iter().filter_map(|picture| fs::canonicalize(picture).ok()).collect();
+        Ok(Self { folder: folder.to_owned(), taken })
+    }
+
+    pub fn next(&mut self, picture: &Path) -> PathBuf {
+        let stem = stem(picture);
+        let whole = fs::canonicalize(&self.folder).unwrap_or_else(|_| self.folder.clone());
+        let names = std::iter::once(format!("{stem}.png")).chain((2..).map(|number| format!("{stem}-{number}.png")));
+        let mut free = names.filter(|name| self.taken.insert(whole.join(name)));
+        self.folder.join(free.next().unwrap_or_default())
     }
 }

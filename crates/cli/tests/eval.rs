@@ -132,7 +132,7 @@ fn a_part_that_is_not_there_is_said() {
     let folder = tempfile::tempdir().expect("a folder");
     classes(folder.path(), &[("bag", "bag"), ("coat", "coat")]);
     let data = folder.path().to_str().expect("a path");
-    fails(&["eval", "--weights", WEIGHTS, "--data", data], 1, &["neither a folder test nor a folder val", "split val"]);
+    fails(&["eval", "--weights", WEIGHTS, "--data", data], 1, &["neither a part test nor a part val", "split val"]);
     fails(&["eval", "--weights", WEIGHTS, "--data", &path(folder.path(), "missing")], 1, &["missing"]);
     fails(&["eval", "--weights", WEIGHTS], 2, &["--data"]);
     fails(&["eval", "--weights", WEIGHTS, "--data", SMALL, "--batch", "0"], 2, &["--batch"]);

@@ -132,11 +132,11 @@ pub enum Strictness {
 pub struct OpenOptions {
     /// Decides which pictures are held out for validation.
     pub seed: u64,
-    /// The fraction of every class that is held out of the training part for validation, at least 0 and less than 1.
+    /// The fraction of every class, or of pictures with objects, that is held out of the training part for validation, at least 0 and less than 1.
     ///
     /// With `None`, a set that has a part for it (a folder `val` or `test`, the test files of IDX and CIFAR)
-    /// holds nothing out and validates with that part; a plain image folder holds out
-    /// [`DEFAULT_VAL_FRACTION`](crate::folder::DEFAULT_VAL_FRACTION).
+    /// holds nothing out and validates with that part; any other holds out
+    /// [`DEFAULT_VAL_FRACTION`](crate::DEFAULT_VAL_FRACTION).
     pub val_fraction: Option<f64>,
     /// What to do with a picture that cannot be read.
     pub strictness: Strictness,
@@ -153,24 +153,41 @@ pub enum Format {
     Cifar(cifar::Variant),
     /// One subfolder a class.
     ImageFolder,
+    /// Pictures with objects, labelled in COCO's JSON.
+    Coco,
+    /// Pictures with objects, labelled in Pascal VOC's XML.
+    Voc,
+    /// Pictures with objects, labelled in YOLO's text.
+    Yolo,
 }
 
 impl Format {
-    /// The word for it in reports: `idx`, `cifar-10`, `cifar-100`, `image-folder`.
+    /// The word for it in reports: `idx`, `cifar-10`, `cifar-100`, `image-folder`, `coco`, `voc`, `yolo`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Idx => "idx",
             Self::Cifar(cifar::Variant::Cifar10) => "cifar-10",
             Self::Cifar(cifar::Variant::Cifar100) => "cifar-100",
             Self::ImageFolder => "image-folder",
+            Self::Coco => "coco",
+            Self::Voc => "voc",
+            Self::Yolo => "yolo",
         }
     }
 
-    /// Finds the format from the names of what lies in `dir`.
+    /// Whether it has boxes and classes of objects in pictures, for [`ObjectSet::open`](crate::objects::ObjectSet::open), rather than one class a picture, for [`open`].
+    pub fn has_objects(self) -> bool {
+        matches!(self, Self::Coco | Self::Voc | Self::Yolo)
+    }
+
+    /// Finds the format from the names of what lies in the folder `dir`, or from the ending of a file of labels.
     ///
     /// # Errors
     /// If `dir` is no folder, or holds nothing of any format; the message lists what was looked for.
     pub fn of(dir: &Path) -> Result<Self> {
+        if let Some((format, _)) = crate::objects::find(dir)? {
+            return Ok(format);
+        }
         let metadata = std::fs::metadata(dir).map_err(|e| Error::io(dir, e))?;
         if !metadata.is_dir() {
             return Err(Error::layout(dir, "is not a folder; a data set is the folder that holds its files"));
@@ -187,12 +204,12 @@ impl Format {
         Err(Error::layout(
             dir,
             "is no data set that is known. Looked for: IDX files (train-images-idx3-ubyte[.gz] and the like), \
-             CIFAR files (data_batch_1.bin, train.bin, …), and subfolders with pictures, one a class",
+             CIFAR files (data_batch_1.bin, train.bin, …), subfolders with pictures, one a class, and labels of objects (COCO, Pascal VOC, YOLO)",
         ))
     }
 }
 
-/// Opens one part of the data set in the folder `dir`, whatever its format.
+/// Opens one part of the data set with one class a picture in the folder `dir`, whatever its format.
 ///
 /// # Errors
 /// If no format is recognised, the part does not exist, or the files are not what they should be.
@@ -203,6 +220,7 @@ pub fn open(dir: &Path, split: Split, options: &OpenOptions) -> Result<Box<dyn D
         Format::ImageFolder => Ok(Box::new(ImageFolder::open(dir, split, options)?)),
         Format::Idx => in_parts(split, options, |part| idx::open(dir, part, names)),
         Format::Cifar(variant) => in_parts(split, options, |part| cifar::open(dir, variant, part, names)),
+        format => Err(Error::layout(dir, format!("is a data set with objects ({}), not with one class a picture", format.name()))),
     }
 }
 

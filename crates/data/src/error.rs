@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::objects::Problem;
+
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -43,6 +45,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Labels of objects that cannot be used.
+    #[error("{0}")]
+    Labels(Box<Problem>),
     /// A picture was asked for that the set does not have.
     #[error("picture {index} was asked of a set of {len} (the first is 0)")]
     Index {

@@ -5,20 +5,18 @@
 //! their extension; two files whose names differ in the extension alone are two pictures. Hidden files and folders are not looked at.
 
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use cirio_vision::{Image, is_picture};
 
 use crate::dataset::{Dataset, OpenOptions, Sample, Skipped, Split, Strictness};
-use crate::files::guard;
+use crate::files::{entries, guard};
 use crate::parallel::in_parallel;
+use crate::parts::{Parts, Place};
 use crate::subset::hold_out;
 use crate::{Error, Result};
-
-/// The fraction of every class that is held out when there is no folder for validation.
-pub const DEFAULT_VAL_FRACTION: f64 = 0.2;
 
 /// A data set whose pictures are files. Only their names are held in memory.
 pub struct ImageFolder {
@@ -41,17 +39,17 @@ impl ImageFolder {
     /// If there are no classes, only one to train with, one without pictures, or one in `val` that `train` does not have;
     /// if there is nothing to test with; under [`Strictness::Strict`], if the header of a picture cannot be read.
     pub fn open(dir: &Path, split: Split, options: &OpenOptions) -> Result<Self> {
-        let layout = Layout::of(dir)?;
-        let root = &layout.train;
+        let parts = parts(dir)?;
+        let root = &parts.train;
         let folders = subfolders(root)?;
         if split == Split::Train && folders.len() == 1 {
             return Err(one_class(root, &folders));
         }
         let classes = class_names(root, &folders, options.class_names.as_deref())?;
 
-        let place = layout.place(dir, split, options.val_fraction)?;
+        let place = parts.place(dir, split, options)?;
         let (files, name, notes) = match place {
-            Place::Folder(folder) => {
+            Place::Whole(folder) => {
                 only_known(folder, root, &folders)?;
                 let files = list(folder, &folders)?;
                 let notes = twins(&files.paths);
@@ -124,45 +122,14 @@ pub(crate) fn has_subfolder(dir: &Path) -> Result<bool> {
     Ok(!subfolders(dir)?.is_empty())
 }
 
-/// Where the pictures of a split come from.
-enum Place<'a> {
-    /// All that is in this folder.
-    Folder(&'a Path),
-    /// The training folder, of which this fraction is held out for validation.
-    Drawn(f64),
-}
-
-/// Where the parts of an image folder lie.
-struct Layout {
-    train: PathBuf,
-    val: Option<PathBuf>,
-    test: Option<PathBuf>,
-}
-
-impl Layout {
-    /// A folder `train` that itself has subfolders makes a split layout; else `train` is a class like any other.
-    fn of(dir: &Path) -> Result<Self> {
-        let part = |names: &[&str]| names.iter().map(|name| dir.join(name)).find(|path| path.is_dir());
-        let train = dir.join("train");
-        if train.is_dir() && has_subfolder(&train)? {
-            return Ok(Self { train, val: part(&["val", "valid", "validation"]), test: part(&["test"]) });
-        }
-        Ok(Self { train: dir.to_path_buf(), val: None, test: None })
+/// A folder `train` that itself has subfolders makes a split layout; else `train` is a class like any other.
+fn parts(dir: &Path) -> Result<Parts<PathBuf>> {
+    let part = |names: &[&str]| names.iter().map(|name| dir.join(name)).find(|path| path.is_dir());
+    let train = dir.join("train");
+    if train.is_dir() && has_subfolder(&train)? {
+        return Ok(Parts { train, val: part(&["val", "valid", "validation"]), test: part(&["test"]) });
     }
-
-    /// `fraction` is the one that was asked for.
-    fn place(&self, dir: &Path, split: Split, fraction: Option<f64>) -> Result<Place<'_>> {
-        let (val, test) = (self.val.as_deref(), self.test.as_deref());
-        let validates = val.or(test.filter(|_| fraction.is_none()));
-        let drawn = Place::Drawn(fraction.unwrap_or(DEFAULT_VAL_FRACTION));
-        match split {
-            Split::Train => Ok(validates.map_or(drawn, |_| Place::Folder(&self.train))),
-            Split::Val => Ok(validates.map_or(drawn, Place::Folder)),
-            Split::Test => test.or(val).map(Place::Folder).ok_or_else(|| {
-                Error::layout(dir, "has neither a folder test nor a folder val; what is held out by the seed is the split val")
-            }),
-        }
-    }
+    Ok(Parts::whole(dir.to_path_buf()))
 }
 
 /// Picture files with their labels.
@@ -194,7 +161,7 @@ fn list(root: &Path, folders: &[OsString]) -> Result<Files> {
 
 /// Appends all pictures below `class`, sorted by path. Links are followed, but no folder is entered
 /// twice, nor one that `class` itself lies in, so that a loop of links ends.
-fn pictures_below(class: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
+pub(crate) fn pictures_below(class: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
     let real = |dir: &Path| fs::canonicalize(dir).map_err(|e| Error::io(dir, e));
     let mut entered: BTreeSet<PathBuf> = real(class)?.ancestors().map(Path::to_path_buf).collect();
     let first = paths.len();
@@ -227,29 +194,11 @@ fn twins(paths: &[PathBuf]) -> Option<String> {
     ))
 }
 
-/// The sorted names of what is in `dir`, without the hidden ones.
-fn entries(dir: &Path) -> Result<Vec<OsString>> {
-    let io = |e| Error::io(dir, e);
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).map_err(io)? {
-        let name = entry.map_err(io)?.file_name();
-        if !is_hidden(&name) {
-            names.push(name);
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
 /// The sorted names of the folders in `dir`.
 fn subfolders(dir: &Path) -> Result<Vec<OsString>> {
     let mut names = entries(dir)?;
     names.retain(|name| dir.join(name).is_dir());
     Ok(names)
-}
-
-fn is_hidden(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b".")
 }
 
 /// Leaves out the pictures whose header cannot be read, or refuses them all.

@@ -41,7 +41,7 @@ fn a_plain_folder_is_split_by_the_seed() {
     all.sort();
     all.dedup();
     assert_eq!(all.len(), 30);
-    assert!(refused(dir.path(), Split::Test).contains("neither a folder test nor a folder val"));
+    assert!(refused(dir.path(), Split::Test).contains("neither a part test nor a part val"));
 
     let other = OpenOptions { seed: 1, ..OpenOptions::default() };
     assert_ne!(names(&*val, dir.path()), names(&*open(dir.path(), Split::Val, &other).unwrap(), dir.path()));

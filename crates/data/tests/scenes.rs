@@ -1,244 +1,82 @@
-//! The loader of pictures with objects: its order, its groups, its threads, its errors.
+//! Scenes that are made: the seed decides, masks are what is seen, and what is written is a sound data set.
 
 mod common;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use cirio_data::objects::augment::Augmentation;
-use cirio_data::objects::{Grouping, Instance, Scene, SceneBatch, SceneLoader, SceneLoaderConfig, Scenes};
-use cirio_data::{Error, Order, Result, Strictness};
-use cirio_vision::Image;
+use cirio_data::objects::scenes::{scene, write};
+use cirio_data::objects::{ObjectSet, check};
+use cirio_data::{InMemory, OpenOptions, PictureSize, Split};
 use common::message;
-use proptest::prelude::*;
 
-/// Pictures of 6 rows and 4, 6 or 9 columns with one object each; those in `bad` cannot be read, number `panics` makes its decoder panic.
-#[derive(Default)]
-struct Drawn {
-    count: usize,
-    bad: Vec<usize>,
-    panics: Option<usize>,
-    read: AtomicUsize,
+/// Four light squares with a dark hole in 28×28, of two classes, and one that is black.
+fn articles(count: usize) -> InMemory {
+    let light = |row: usize, column: usize| (4..24).contains(&row) && (6..22).contains(&column) && !(10..12).contains(&row);
+    let picture =
+        |index: usize| (0..28 * 28).map(move |place| if index < 4 && light(place / 28, place % 28) { 100 + 30 * index as u8 } else { 0 });
+    let labels = (0..count).map(|index| index as u32 % 2).collect();
+    let size = PictureSize { height: 28, width: 28, channels: 1 };
+    InMemory::new("made", vec!["bag".into(), "coat".into()], labels, (0..count).flat_map(picture).collect(), size).expect("a set")
 }
 
-impl Drawn {
-    fn new(count: usize, bad: &[usize]) -> Self {
-        Self { count, bad: bad.to_vec(), ..Self::default() }
+#[test]
+fn seed_part_and_number_decide() {
+    let set = articles(4);
+    let first = scene(&set, Split::Train, 1, 0).expect("a scene");
+    assert_eq!(first, scene(&set, Split::Train, 1, 0).expect("a scene"));
+    for other in [(Split::Val, 1, 0), (Split::Train, 2, 0), (Split::Train, 1, 1)] {
+        assert_ne!(first, scene(&set, other.0, other.1, other.2).expect("a scene"));
     }
 }
 
-impl Scenes for Drawn {
-    fn name(&self) -> &str {
-        "drawn"
-    }
-
-    fn len(&self) -> usize {
-        self.count
-    }
-
-    fn scene(&self, index: usize) -> Result<Scene> {
-        self.read.fetch_add(1, Ordering::SeqCst);
-        assert_ne!(Some(index), self.panics, "a decoder's panic, made by this test");
-        if self.bad.contains(&index) {
-            return Err(Error::Picture { picture: self.picture_name(index), reason: "is bad".to_owned() });
+#[test]
+fn masks_are_what_is_seen() {
+    let set = articles(4);
+    let mut most = 0;
+    for number in 0..60 {
+        let (image, placed) = scene(&set, Split::Train, 5, number).expect("a scene");
+        assert!((144..=224).contains(&image.width()) && (144..=224).contains(&image.height()) && image.channels() == 3);
+        most = most.max(placed.len());
+        let mut seen = vec![0u8; image.width() * image.height()];
+        for article in &placed {
+            assert_eq!(article.mask.size(), [image.height(), image.width()]);
+            // A square of 16×20 with its longer side at 28 pixels, 70 % of it inside, 30 % of that seen.
+            assert!(article.mask.area() > 100, "{}", article.mask.area());
+            seen.iter_mut().zip(article.mask.decode()).for_each(|(seen, pixel)| *seen += pixel);
         }
-        let [rows, columns] = self.size(index);
-        let image = Image::new(columns, rows, 3, (0..rows * columns * 3).map(|i| (index * 7 + i) as u8).collect()).expect("a picture");
-        let instance = Instance { edges: [0.0, 1.0, 2.0, 3.0], class: index % 5, mask: None, keypoints: Vec::new() };
-        Ok(Scene { image, instances: vec![instance] })
+        assert!(seen.iter().all(|&times| times <= 1), "no pixel belongs to two");
     }
-
-    fn picture_name(&self, index: usize) -> String {
-        format!("drawn/{index}.png")
-    }
-
-    fn size(&self, index: usize) -> [usize; 2] {
-        [6, [4, 6, 9][index % 3]]
-    }
+    assert!((3..=7).contains(&most), "{most}");
 }
 
-fn config(workers: usize) -> SceneLoaderConfig {
-    SceneLoaderConfig { batch: 4, order: Order::Shuffled, seed: 5, workers, ..SceneLoaderConfig::default() }
-}
-
-fn sequential(workers: usize) -> SceneLoaderConfig {
-    SceneLoaderConfig { order: Order::Sequential, grouping: Grouping::Mixed, ..config(workers) }
-}
-
-fn loader(drawn: Drawn, config: SceneLoaderConfig) -> SceneLoader {
-    SceneLoader::new(Arc::new(drawn), config, "hflip".parse().expect("an augmentation")).expect("a loader")
+/// The two rows of the hole, which is as wide as the article, are ground; so the article is two pieces, and what is between them is no part of it.
+#[test]
+fn large_holes_stay_open() {
+    let set = articles(1);
+    let (_, placed) = scene(&set, Split::Train, 3, 2).expect("a scene");
+    let top = placed.last().expect("an article");
+    let [left, upper, right, lower] = top.mask.bounds().expect("pixels");
+    assert!(top.mask.area() < u64::from((right - left) * (lower - upper)));
 }
 
 #[test]
-fn a_batch_has_scenes_with_their_names() {
-    let loader = SceneLoader::new(Arc::new(Drawn::new(6, &[])), sequential(2), Augmentation::default()).unwrap();
-    let batches: Vec<SceneBatch> = loader.epoch(0).map(Result::unwrap).collect();
-    assert_eq!(batches.iter().map(|batch| (batch.number, &batch.indices[..])).collect::<Vec<_>>(), [(0, &[0, 1, 2, 3][..]), (1, &[4, 5])]);
-    assert_eq!(batches[1].names, ["drawn/4.png", "drawn/5.png"]);
-    assert_eq!(batches[1].scenes[1], Drawn::new(6, &[]).scene(5).unwrap());
+fn what_is_written_is_a_sound_data_set() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let set = articles(4);
+    let train = write(&set, Split::Train, 1, 12, folder.path()).expect("written");
+    write(&set, Split::Val, 1, 3, folder.path()).expect("written");
+    let read = ObjectSet::open(folder.path(), Split::Train, &OpenOptions::default()).expect("read");
+    assert_eq!((&read.pictures, &read.categories), (&train.pictures, &train.categories));
+    let image = read.scene(4).expect("a scene");
+    assert_eq!(image.image, scene(&set, Split::Train, 1, 4).expect("a scene").0);
+    let checked = check(folder.path()).expect("checked");
+    assert_eq!(checked.problems, []);
+    assert_eq!(checked.parts.iter().map(|part| part.pictures).collect::<Vec<_>>(), [12, 3]);
+    assert!(message(write(&set, Split::Train, 1, 1, folder.path())).contains("not empty"));
 }
 
 #[test]
-fn an_epoch_has_every_picture_once_in_an_order_of_its_own() {
-    let loader = loader(Drawn::new(50, &[]), config(2));
-    let order = |epoch| loader.epoch(epoch).flat_map(|batch| batch.unwrap().indices).collect::<Vec<_>>();
-    let mut first = order(0);
-    assert_ne!(first, order(1));
-    assert_eq!(first, order(0));
-    first.sort_unstable();
-    assert_eq!(first, (0..50).collect::<Vec<_>>());
-}
-
-#[test]
-fn the_pictures_of_a_batch_have_similar_proportions() {
-    // 17 pictures of each of two widths and 16 of the third: 5, 5 and 4 batches.
-    let loader = loader(Drawn::new(50, &[]), config(1));
-    assert_eq!(loader.batches(), 14);
-    for epoch in 0..3 {
-        let batches: Vec<SceneBatch> = loader.epoch(epoch).map(Result::unwrap).collect();
-        assert_eq!(batches.iter().map(|batch| batch.number).collect::<Vec<_>>(), (0..14).collect::<Vec<_>>());
-        for batch in &batches {
-            assert!(batch.scenes.windows(2).all(|two| two[0].image.width() == two[1].image.width()));
-        }
-        let sizes: Vec<usize> = batches.iter().map(|batch| batch.indices.len()).collect();
-        assert_eq!(sizes, [4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 1, 1]);
-    }
-}
-
-#[test]
-fn settings_without_sense_are_refused() {
-    let make =
-        |count, config, augmentation: Augmentation| message(SceneLoader::new(Arc::new(Drawn::new(count, &[])), config, augmentation));
-    assert!(make(9, SceneLoaderConfig { batch: 0, ..config(1) }, Augmentation::default()).contains("batch"));
-    assert!(make(9, SceneLoaderConfig { prefetch: 0, ..config(1) }, Augmentation::default()).contains("prefetch"));
-    assert!(make(0, config(1), Augmentation::default()).contains("pictures: found 0"));
-    let certain: Augmentation = serde_json::from_str(r#"[{"hflip": {"probability": 1.5}}]"#).unwrap();
-    assert!(make(9, config(1), certain).contains("probability is 1.5"));
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
-    #[test]
-    fn threads_and_prefetch_change_nothing(count in 1usize..40, batch in 1usize..9, prefetch in 1usize..6, seed: u64, epoch: u64) {
-        let bad: Vec<usize> = (0..count).filter(|index| index % 11 == 3).collect();
-        let run = |workers| {
-            let loader = loader(Drawn::new(count, &bad), SceneLoaderConfig { batch, prefetch, seed, ..config(workers) });
-            let mut epoch = loader.epoch(epoch);
-            let batches: Vec<_> = epoch.by_ref().map(|batch| batch.map_err(|e| e.to_string())).collect();
-            (batches, epoch.skipped().to_vec())
-        };
-        let one = run(1);
-        for workers in [0, 2, 4] {
-            prop_assert_eq!(&one, &run(workers));
-        }
-    }
-}
-
-#[test]
-fn augmentation_depends_on_the_seed_the_epoch_and_the_picture() {
-    let pixels = |seed, epoch| {
-        let loader = loader(Drawn::new(12, &[]), SceneLoaderConfig { seed, ..sequential(2) });
-        loader.epoch(epoch).flat_map(|batch| batch.unwrap().scenes).collect::<Vec<_>>()
-    };
-    assert_eq!(pixels(1, 0), pixels(1, 0));
-    assert_ne!(pixels(1, 0), pixels(2, 0));
-    assert_ne!(pixels(1, 0), pixels(1, 1));
-}
-
-#[test]
-fn an_epoch_can_start_in_its_middle() {
-    let loader = loader(Drawn::new(30, &[]), config(2));
-    let whole: Vec<_> = loader.epoch(3).map(Result::unwrap).collect();
-    for first in [0, 1, 5, 8, 100] {
-        let rest: Vec<_> = loader.epoch_from(3, first).map(Result::unwrap).collect();
-        assert_eq!(rest, whole[first.min(whole.len())..]);
-    }
-}
-
-#[test]
-fn a_bad_picture_is_skipped_and_listed() {
-    let loader = loader(Drawn { panics: Some(10), ..Drawn::new(12, &[4, 5, 6, 7, 9]) }, sequential(3));
-    let mut epoch = loader.epoch(0);
-    let batches: Vec<_> = epoch.by_ref().map(|batch| batch.unwrap()).map(|batch| (batch.number, batch.indices)).collect();
-    assert_eq!(batches, [(0, vec![0, 1, 2, 3]), (2, vec![8, 11])]);
-    let skipped: Vec<_> = epoch.skipped()[3..].iter().map(|skipped| (&skipped.picture[..], &skipped.reason[..])).collect();
-    assert_eq!(skipped, [("drawn/7.png", "is bad"), ("drawn/9.png", "is bad"), ("drawn/10.png", "its decoder panicked")]);
-}
-
-#[test]
-fn under_strict_a_bad_picture_is_an_error_at_its_place() {
-    let loader = loader(Drawn::new(12, &[6]), SceneLoaderConfig { strictness: Strictness::Strict, ..sequential(3) });
-    let batches: Vec<_> = loader.epoch(0).map(|batch| batch.map(|batch| batch.number).map_err(|e| e.to_string())).collect();
-    assert_eq!(batches, [Ok(0), Err("drawn/6.png: is bad".to_owned()), Ok(2)]);
-}
-
-#[test]
-fn an_epoch_without_a_readable_picture_is_an_error() {
-    let mut epoch = loader(Drawn::new(3, &[0, 1, 2]), sequential(2)).epoch(0);
-    assert_eq!(message(epoch.next().unwrap()), "drawn: none of 3 pictures can be read, first drawn/0.png: is bad");
-    assert!(epoch.next().is_none());
-}
-
-#[test]
-fn dropping_an_epoch_early_stops_its_threads() {
-    let scenes: Arc<dyn Scenes> = Arc::new(Drawn::new(10_000, &[]));
-    let loader = SceneLoader::new(scenes.clone(), config(4), Augmentation::default()).unwrap();
-    for taken in [0, 1, 3] {
-        let mut epoch = loader.epoch(0);
-        for _ in 0..taken {
-            epoch.next().unwrap().unwrap();
-        }
-        drop(epoch);
-    }
-    drop(loader);
-    // No thread holds the pictures any more.
-    assert_eq!(Arc::strong_count(&scenes), 1);
-}
-
-#[test]
-fn no_more_batches_are_prepared_than_the_prefetch_allows() {
-    let scenes = Arc::new(Drawn::new(1000, &[]));
-    let config = SceneLoaderConfig { prefetch: 3, ..sequential(4) };
-    let loader = SceneLoader::new(scenes.clone(), config, Augmentation::default()).unwrap();
-    let mut epoch = loader.epoch(0);
-    for taken in 1..=200 {
-        epoch.next().unwrap().unwrap();
-        // Those handed out, and at most two more beside the one asked for.
-        assert!(scenes.read.load(Ordering::SeqCst) <= 4 * (taken + 2));
-    }
-}
-
-/// Pictures whose names panic, which nothing guards against but the thread itself.
-struct Nameless(Drawn);
-
-impl Scenes for Nameless {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn scene(&self, index: usize) -> Result<Scene> {
-        self.0.scene(index)
-    }
-
-    fn picture_name(&self, index: usize) -> String {
-        assert_ne!(index, 5, "a panic, made by this test");
-        self.0.picture_name(index)
-    }
-
-    fn size(&self, index: usize) -> [usize; 2] {
-        self.0.size(index)
-    }
-}
-
-#[test]
-fn a_panic_on_a_thread_is_an_error_of_its_batch() {
-    for workers in [0, 1, 3] {
-        let loader = SceneLoader::new(Arc::new(Nameless(Drawn::new(12, &[]))), sequential(workers), Augmentation::default()).unwrap();
-        let batches: Vec<_> = loader.epoch(0).map(|batch| batch.map(|batch| batch.number).map_err(|e| e.to_string())).collect();
-        assert!(matches!(&batches[..], [Ok(0), Err(error), Ok(2)] if error.contains("a panic on the way to batch 1")), "{batches:?}");
-    }
+fn what_is_no_article_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let error = message(write(&articles(5), Split::Train, 1, 30, &folder.path().join("a")));
+    assert!(error.contains("made, picture 4") && error.contains("on black"), "{error}");
+    assert!(message(write(&articles(0), Split::Train, 1, 1, &folder.path().join("b"))).contains("there are none"));
 }

@@ -1,11 +1,13 @@
-//! `cirio data`: look into data sets, check them, write them in another form.
+//! `cirio data`: look into data sets, check them, make them, write them in another form.
 
+mod objects;
 mod scenes;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use cirio_data::objects::ObjectSet;
 use cirio_data::{Dataset, Format, OpenOptions, Split, Strictness, Subset, export_folder, open, survey};
 use cirio_vision::{Image, grid, resize};
 use clap::{Subcommand, ValueEnum};
@@ -14,7 +16,8 @@ use serde::Serialize;
 use crate::console::{print, print_json, say};
 use crate::parse;
 
-/// Looks into data sets: IDX (MNIST), CIFAR-10 and -100, image folders; the format is found from the folder.
+/// Looks into data sets: IDX (MNIST), CIFAR-10 and -100, image folders, and pictures with objects in COCO's, Pascal VOC's and YOLO's format, which is
+/// found from the folder.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -23,12 +26,15 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Decode every picture: sizes, colours, classes, mean and deviation, and what cannot be read.
+    /// Decode every picture: sizes, colours, classes, mean and deviation, and what cannot be read. Of pictures with objects: everything that is wrong
+    /// in all parts; it fails if there are errors.
     Check(Check),
-    /// Draw some pictures of each class into one picture.
+    /// Draw some pictures of each class into one picture; or some pictures with their objects into a folder.
     Show(Show),
     /// Write the pictures as an image folder.
     Export(Export),
+    /// Write pictures with objects in another format.
+    Convert(objects::Convert),
     /// Make scenes of small grey articles, with boxes and masks, as a COCO data set.
     Scenes(scenes::Scenes),
 }
@@ -74,12 +80,21 @@ impl From<Part> for Split {
 }
 
 impl Source {
-    fn open(&self) -> Result<Arc<dyn Dataset>> {
+    fn options(&self) -> OpenOptions {
         let strictness = if self.strict { Strictness::Strict } else { Strictness::Lenient };
-        let options = OpenOptions { seed: self.seed, strictness, class_names: self.classes.clone(), ..OpenOptions::default() };
-        let dataset: Arc<dyn Dataset> = open(&self.data, self.split.into(), &options)?.into();
+        OpenOptions { seed: self.seed, strictness, class_names: self.classes.clone(), ..OpenOptions::default() }
+    }
+
+    fn open(&self) -> Result<Arc<dyn Dataset>> {
+        let dataset: Arc<dyn Dataset> = open(&self.data, self.split.into(), &self.options())?.into();
         warn_of_skipped(dataset.as_ref());
         Ok(dataset)
+    }
+
+    /// At most this many pictures with objects, drawn by the seed.
+    fn objects(&self, most: usize) -> Result<ObjectSet> {
+        let set = ObjectSet::open(&self.data, self.split.into(), &self.options())?;
+        Ok(set.sample(most, self.seed)?)
     }
 
     fn sample(&self, per_class: Option<usize>) -> Result<Arc<dyn Dataset>> {
@@ -110,6 +125,7 @@ impl Args {
             Verb::Check(check) => check.run(json),
             Verb::Show(show) => show.run(json),
             Verb::Export(export) => export.run(json),
+            Verb::Convert(convert) => convert.run(json),
             Verb::Scenes(scenes) => scenes.run(json),
         }
     }
@@ -151,6 +167,9 @@ struct Unreadable {
 
 impl Check {
     fn run(self, json: bool) -> Result<()> {
+        if Format::of(&self.source.data)?.has_objects() {
+            return objects::check(&self.source.data, json);
+        }
         let dataset = self.source.open()?;
         let found = survey(dataset.as_ref());
         let classes = dataset.classes().iter().zip(&found.class_counts).map(|(name, &count)| Class { name, count }).collect();
@@ -195,10 +214,10 @@ fn show(document: &CheckDocument) -> Result<()> {
 struct Show {
     #[command(flatten)]
     source: Source,
-    /// The picture to write, as PNG.
+    /// The picture to write, as PNG; of pictures with objects the folder to write into.
     #[arg(long, short)]
     out: PathBuf,
-    /// Pictures of each class.
+    /// Pictures of each class; of pictures with objects, which have many, in all.
     #[arg(long, default_value = "10", value_parser = parse::count)]
     per_class: usize,
     /// Each is brought to this size.
@@ -214,6 +233,9 @@ struct Written {
 
 impl Show {
     fn run(self, json: bool) -> Result<()> {
+        if Format::of(&self.source.data)?.has_objects() {
+            return objects::show(&self.source.objects(self.per_class)?, &self.out, json);
+        }
         let dataset = self.source.sample(Some(self.per_class))?;
         let mut order: Vec<usize> = (0..dataset.len()).collect();
         order.sort_by_key(|&index| dataset.labels().get(index).copied());

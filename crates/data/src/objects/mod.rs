@@ -3,20 +3,28 @@
 //! Every format is read into an [`ObjectSet`], and written from one. Classes count from 0 here; the background is no class.
 
 pub mod augment;
+mod check;
 pub mod coco;
+mod convert;
 mod judge;
 mod loader;
+mod open;
 mod outline;
 mod problem;
 pub mod scenes;
 mod set;
+pub mod voc;
+pub mod yolo;
 
 use std::path::PathBuf;
 
 use cirio_coco::Rle;
 use cirio_vision::Image;
 
+pub use check::{Checked, CheckedPart, check};
+pub use convert::{Converted, convert};
 pub use loader::{Grouping, SceneBatch, SceneEpoch, SceneLoader, SceneLoaderConfig, Scenes};
+pub(crate) use open::find;
 pub use problem::{Problem, Severity, Subject};
 
 /// The edges x₁, y₁, x₂, y₂ of a box in pixels, as the file has them.

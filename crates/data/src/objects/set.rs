@@ -1,10 +1,11 @@
 //! What can be done with an [`ObjectSet`], whatever its format.
 
 use cirio_vision::Image;
+use rand::seq::SliceRandom;
 
 use super::{Instance, Object, ObjectSet, Picture, Scene, Scenes};
 use crate::files::guard;
-use crate::{Error, Result, hold_out};
+use crate::{Error, Purpose, Result, derived_rng, hold_out};
 
 impl ObjectSet {
     /// The number of pictures, N.
@@ -39,6 +40,18 @@ impl ObjectSet {
         })
     }
 
+    /// At most `count` pictures, drawn with `seed`, in their old order.
+    ///
+    /// # Errors
+    /// Never: the pictures are its own.
+    pub fn sample(&self, count: usize, seed: u64) -> Result<Self> {
+        let mut indices: Vec<usize> = (0..self.len()).collect();
+        indices.shuffle(&mut derived_rng(seed, 0, Purpose::Sample, u64::MAX));
+        indices.truncate(count);
+        indices.sort_unstable();
+        self.subset(&indices)
+    }
+
     /// Divides the pictures into (to train with, held out): `fraction` of them is drawn by the seed, rounded, but at least one picture and never
     /// all. With a fraction of 0 nothing is held out.
     ///
@@ -59,10 +72,7 @@ impl ObjectSet {
         let picture = self.pictures.get(index).ok_or(Error::Index { index, len: self.len() })?;
         let name = || picture.path.display().to_string();
         let image = guard(name, || Image::open(&picture.path).map_err(|error| Error::picture(name(), error)))?;
-        let size = [image.height(), image.width()];
-        if size != picture.size {
-            let [[rows, columns], [said_rows, said_columns]] = [size, picture.size];
-            let reason = format!("is {rows}×{columns} (rows × columns), its labels say {said_rows}×{said_columns}");
+        if let Some(reason) = picture.differs(&image) {
             return Err(Error::Picture { picture: name(), reason });
         }
         let objects = picture.objects.iter().filter(|object| !object.crowd);
@@ -90,6 +100,15 @@ impl Scenes for ObjectSet {
 
     fn size(&self, index: usize) -> [usize; 2] {
         self.pictures.get(index).map_or([0; 2], |picture| picture.size)
+    }
+}
+
+impl Picture {
+    /// How the size of the decoded picture differs from what the labels say.
+    pub(super) fn differs(&self, image: &Image) -> Option<String> {
+        let ([rows, columns], [said_rows, said_columns]) = ([image.height(), image.width()], self.size);
+        let differs = [rows, columns] != self.size;
+        differs.then(|| format!("is {rows}×{columns} (rows × columns), its labels say {said_rows}×{said_columns}"))
     }
 }
 

@@ -85,10 +85,13 @@ impl Classes {
             (false, _) => names.iter().map(|name| categories.iter().position(|category| category.name == *name)).collect(),
             (true, true) => (0..names.len() as u64).map(|label| categories.iter().position(|category| category.id == label)).collect(),
             (true, false) if categories.len() + 1 == names.len() => (0..names.len()).map(|label| label.checked_sub(1)).collect(),
-            (true, false) => bail!(Usage(format!("the detector has {} classes without names, the data {}", names.len() - 1, categories.len()))),
+            (true, false) => {
+                bail!(Usage(format!("the detector has {} classes without names, the data {}", names.len() - 1, categories.len())))
+            }
         };
         let known = |category: &usize| of.iter().skip(1).flatten().any(|of| of == category);
-        let unknown: Vec<&str> = (0..categories.len()).filter(|category| !known(category)).map(|index| categories[index].name.as_str()).collect();
+        let unknown: Vec<&str> =
+            (0..categories.len()).filter(|category| !known(category)).map(|index| categories[index].name.as_str()).collect();
         match unknown.len() {
             0 => {}
             count if count == categories.len() => bail!("the detector has none of the data's classes {}", unknown.join(", ")),

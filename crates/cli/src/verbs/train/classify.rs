@@ -203,8 +203,8 @@ impl Sets {
 fn options(source: &Source, data: &Path, seed: u64) -> Result<OpenOptions> {
     // Files that come with a test part: it is for the end, not for choosing the best epoch.
     let usual = match Format::of(data)? {
-        Format::ImageFolder => None,
         Format::Idx | Format::Cifar(_) => Some(0.1),
+        _ => None,
     };
     let val_fraction = source.val_fraction.or(usual);
     Ok(OpenOptions { seed, val_fraction, strictness: source.strictness(), class_names: source.classes.clone() })

@@ -9,7 +9,7 @@ use cirio::nn::Weights;
 use cirio::{DetectorModel, Task};
 use cirio_data::objects::augment::Augmentation;
 use cirio_data::objects::{ObjectSet, SceneLoader, SceneLoaderConfig};
-use cirio_data::{Order, Split, Strictness};
+use cirio_data::{OpenOptions, Order, Split, Strictness};
 use cirio_detection::DetectorConfig;
 use cirio_hub::spelling;
 use cirio_nn::Store;
@@ -130,13 +130,8 @@ struct Sets {
 
 impl Sets {
     fn open(data: &Path, val_fraction: Option<f64>, seed: u64) -> Result<Self> {
-        let _ = (val_fraction, seed);
-        let open = |split: Split| -> Result<Arc<ObjectSet>> {
-            Ok(Arc::new(cirio_data::objects::coco::read(
-                &data.join(format!("annotations/instances_{}.json", split.name())),
-                &data.join(split.name()),
-            )?))
-        };
+        let options = OpenOptions { seed, val_fraction, ..OpenOptions::default() };
+        let open = |split| -> Result<Arc<ObjectSet>> { Ok(Arc::new(ObjectSet::open(data, split, &options)?)) };
         let (train, val) = (open(Split::Train)?, open(Split::Val)?);
         if train.categories != val.categories {
             bail!("{}: the part for validation has other classes than that for training", data.display());

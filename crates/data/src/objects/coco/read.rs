@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io::BufReader;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Deserializer};
 
 use super::segmentation::Segmentation;
 use crate::files::open_regular;
+use crate::objects::open::below;
 use crate::objects::{Category, Edges, Keypoint, Object, ObjectSet, Outline, Picture, Problem, Subject};
 use crate::{Error, Result};
 
@@ -78,6 +79,11 @@ fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
 /// # Errors
 /// When the file cannot be read, or is not COCO's JSON; with the line and the column.
 pub fn read(file: &Path, pictures: &Path) -> Result<ObjectSet> {
+    read_in(file, &[pictures])
+}
+
+/// As [`read`], where the pictures lie in the first of some folders that has one of them, else in the last.
+pub(super) fn read_in(file: &Path, folders: &[&Path]) -> Result<ObjectSet> {
     let (reader, _) = open_regular(file)?;
     let parsed: File = serde_json::from_reader(BufReader::new(reader)).map_err(|error| match error.is_io() {
         true => Error::io(file, error.into()),
@@ -85,7 +91,7 @@ pub fn read(file: &Path, pictures: &Path) -> Result<ObjectSet> {
     })?;
     let mut set = ObjectSet { name: file.display().to_string(), ..ObjectSet::default() };
     let classes = add_categories(&mut set, file, parsed.categories);
-    let places = add_pictures(&mut set, file, pictures, parsed.images);
+    let places = add_pictures(&mut set, file, folder_of(&parsed.images, folders), parsed.images);
     for annotation in parsed.annotations {
         let id = annotation.id;
         if let Err(reason) = add_object(&mut set, file, &classes, &places, annotation) {
@@ -121,6 +127,14 @@ fn add_categories(set: &mut ObjectSet, file: &Path, mut records: Vec<CategoryRec
     classes
 }
 
+/// The first folder that has one of the first pictures, else the last.
+fn folder_of<'a>(records: &[ImageRecord], folders: &[&'a Path]) -> &'a Path {
+    const LOOKED_AT: usize = 16;
+    let has_one =
+        |folder: &&&Path| records.iter().take(LOOKED_AT).any(|record| below(folder, &record.file_name).is_some_and(|path| path.is_file()));
+    folders.iter().find(has_one).or(folders.last()).copied().unwrap_or(Path::new(""))
+}
+
 /// Adds the pictures in the file's order; returns the place of each id.
 fn add_pictures(set: &mut ObjectSet, file: &Path, folder: &Path, records: Vec<ImageRecord>) -> HashMap<u64, usize> {
     let mut places = HashMap::new();
@@ -137,12 +151,6 @@ fn add_pictures(set: &mut ObjectSet, file: &Path, folder: &Path, records: Vec<Im
         set.problems.extend(problem.map(|reason| Problem::error(file, Subject::Picture(id), reason)));
     }
     places
-}
-
-/// The path of a file that a file of labels names; `None` where it is not inside of the folder.
-fn below(folder: &Path, name: &str) -> Option<PathBuf> {
-    let inside = Path::new(name).components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir));
-    (inside && !name.is_empty()).then(|| folder.join(name))
 }
 
 /// Adds an object to its picture, or says why not.

@@ -63,7 +63,7 @@ enum Segmentation<'a> {
 /// Writes the labels of `set` to `file`, whole or not at all; the names of the pictures begin at the folder `pictures`. Ids stay what they are.
 ///
 /// # Errors
-/// When a picture is not in that folder, a class has no category, or the disk refuses.
+/// When a picture is not in that folder, a class has no category, a box is not finite, or the disk refuses.
 pub fn write(set: &ObjectSet, file: &Path, pictures: &Path) -> Result<()> {
     let annotations = set.pictures.iter().flat_map(|picture| picture.objects.iter().map(|object| annotation(set, picture, object)));
     let document = File {
@@ -96,6 +96,10 @@ fn annotation<'a>(set: &ObjectSet, picture: &Picture, object: &'a Object) -> Res
         .get(object.class)
         .ok_or_else(|| Error::option("class", object.class, format!("less than {}", set.categories.len())))?;
     let [left, upper, right, lower] = object.edges;
+    // JSON has no word for what is not a number.
+    if !object.edges.iter().chain([&object.area]).all(|number| number.is_finite()) {
+        return Err(Error::option("box", format!("{:?} of object {}", object.edges, object.id), "finite numbers"));
+    }
     let segmentation = object.outline.as_ref().map(|outline| match outline {
         Outline::Polygons(polygons) => Segmentation::Polygons(polygons),
         Outline::Runs(runs) => Segmentation::Runs { size: runs.size(), counts: runs.to_text() },

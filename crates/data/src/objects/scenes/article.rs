@@ -148,17 +148,19 @@ fn article_of(picture: &Image) -> Vec<bool> {
     ours
 }
 
-/// The article's brightness. At its rim pixels are partly ground, which is black, so they are at least as bright as those beside them that are not.
+/// The article's brightness. At its rim pixels are partly ground, which is black, so they are made at least as bright as those beside
+/// them that are not.
 fn without_rim(picture: &Image, ours: &[bool]) -> Vec<f64> {
     let size = [picture.height(), picture.width()];
     let rim: Vec<bool> = (0..ours.len()).map(|place| beside(place, size).any(|beside| !ours[beside])).collect();
     let value = |place: usize| f64::from(picture.data()[place]);
+    let mean = |place: usize, fits: &dyn Fn(usize) -> bool| {
+        let values: Vec<f64> = beside(place, size).filter(|&beside| fits(beside)).map(value).collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    };
     let bright = |place: usize| {
-        let inner: Vec<f64> = beside(place, size).filter(|&beside| ours[beside] && !rim[beside]).map(value).collect();
-        match rim[place] && !inner.is_empty() {
-            true => value(place).max(inner.iter().sum::<f64>() / inner.len() as f64),
-            false => value(place),
-        }
+        let inner = mean(place, &|beside| ours[beside] && !rim[beside]).or_else(|| mean(place, &|beside| ours[beside]));
+        if rim[place] { value(place).max(inner.unwrap_or_default()) } else { value(place) }
     };
     (0..ours.len()).map(bright).collect()
 }

@@ -6,7 +6,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 /// How far noise moves a pixel's brightness, in 0 … 255.
-const NOISE: f32 = 0.7;
+const NOISE: f32 = 0.35;
 
 /// The pixels of a ground of `[rows, columns]`: H×W×3 in 0 … 255.
 pub(super) fn draw(size: [usize; 2], rng: &mut ChaCha8Rng) -> Vec<f32> {

@@ -1,0 +1,209 @@
+//! YOLO's text: a file of labels for each picture, and the folders and names in `data.yaml` (as <https://docs.ultralytics.com/datasets/detect> has
+//! them).
+//!
+//! The labels of `images/train/a.jpg` are in `labels/train/a.txt`: the last folder `images` becomes `labels`, or both lie side by side. A line is an
+//! object: its class, from 0, and four numbers, the middle of its box and its width and height; or its class and at least three points, x and y, of a
+//! polygon. All are parts of the picture's width and height. A picture without a file has no objects.
+//!
+//! `data.yaml` names the folders of the parts `train`, `val` and `test` (or lists of pictures, `.txt`), the folder `path` from which they are counted, and
+//! the `names` of the classes. Without it the folders are `images/train` or `train/images` and so on, or `images` alone, and the names are the lines of
+//! `classes.txt`. Points of poses (`kpt_shape`) are passed over.
+
+mod config;
+mod write;
+
+use std::fs;
+use std::ops::RangeFrom;
+use std::path::{Path, PathBuf};
+
+use cirio_vision::{Image, is_picture};
+
+use self::config::Config;
+use super::{Category, Edges, Object, ObjectSet, Outline, Picture, Problem, open};
+use crate::files::{entries, guard, has_ending, numbers, read_names, read_text};
+use crate::folder::pictures_below;
+use crate::parallel::in_parallel;
+use crate::parts::Parts;
+use crate::{Error, Result, Split};
+
+pub(super) use write::{write, write_config};
+
+/// The largest file of labels or list of pictures, in bytes.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// The most classes.
+const MAX_CLASSES: usize = 100_000;
+
+/// Where the labels of a part lie.
+#[derive(Clone)]
+pub(crate) struct Labels {
+    /// Folders of pictures, and lists of them.
+    pictures: Vec<PathBuf>,
+    names: Option<Vec<String>>,
+    /// Whether there are points behind the boxes.
+    poses: bool,
+}
+
+/// The parts of the set at `path`, a folder or a `data.yaml`; `None` where it is none of YOLO's.
+pub(super) fn parts(path: &Path) -> Result<Option<Parts<Labels>>> {
+    if path.is_file() {
+        return if is_yaml(path) { configured(path).map(Some) } else { Ok(None) };
+    }
+    match ["data.yaml", "data.yml", "dataset.yaml"].iter().map(|name| path.join(name)).find(|file| file.is_file()) {
+        Some(file) => configured(&file).map(Some),
+        None => found(path),
+    }
+}
+
+fn is_yaml(path: &Path) -> bool {
+    has_ending(path, "yaml") || has_ending(path, "yml")
+}
+
+/// The parts that a `data.yaml` names.
+fn configured(file: &Path) -> Result<Parts<Labels>> {
+    let config =
+        Config::parse(&read_text(file, MAX_BYTES, "names and folders")?).map_err(|error| Error::format(file, error, "YOLO's data.yaml"))?;
+    let parent = file.parent().unwrap_or(Path::new(""));
+    let root = config.path.map(|path| parent.join(path)).filter(|root| root.is_dir()).unwrap_or_else(|| parent.to_owned());
+    let part = |places: Vec<String>| -> Result<Option<Labels>> {
+        let place = |place: &String| {
+            // Some write paths as from a folder beside.
+            let below = place.trim_start_matches("../");
+            let found = [root.join(place), root.join(below)].into_iter().find(|path| path.exists());
+            found.ok_or_else(|| Error::format(file, format!("{place:?}, which is not there"), "folders of pictures"))
+        };
+        let pictures = places.iter().map(place).collect::<Result<Vec<_>>>()?;
+        Ok((!pictures.is_empty()).then(|| Labels { pictures, names: config.names.clone(), poses: config.poses }))
+    };
+    let train = part(config.train)?.ok_or_else(|| Error::format(file, "no train", "train, the folder of pictures to learn from"))?;
+    Ok(Parts { train, val: part(config.val)?, test: part(config.test)? })
+}
+
+/// The parts in a folder without `data.yaml`.
+fn found(dir: &Path) -> Result<Option<Parts<Labels>>> {
+    let list = ["classes.txt", "obj.names", "labels/classes.txt"].iter().map(|name| dir.join(name)).find(|file| file.is_file());
+    let names = list.map(|list| read_names(&list)).transpose()?;
+    let labelled = |images: PathBuf| -> Result<Option<Labels>> {
+        let labels = beside(&images);
+        let has_labels = images.is_dir() && labels.is_dir() && entries(&labels)?.iter().any(|name| has_ending(Path::new(name), "txt"));
+        Ok(has_labels.then(|| Labels { pictures: vec![images], names: names.clone(), poses: false }))
+    };
+    let part = |split| -> Result<Option<Labels>> {
+        for name in open::names(split) {
+            for images in [dir.join("images").join(name), dir.join(name).join("images")] {
+                if let Some(labels) = labelled(images)? {
+                    return Ok(Some(labels));
+                }
+            }
+        }
+        Ok(None)
+    };
+    match part(Split::Train)? {
+        Some(train) => Ok(Some(Parts { train, val: part(Split::Val)?, test: part(Split::Test)? })),
+        None => Ok(labelled(dir.join("images"))?.map(Parts::whole)),
+    }
+}
+
+/// The folder or file of labels: the last folder `images` of the path becomes `labels`.
+fn beside(path: &Path) -> PathBuf {
+    let parts: Vec<_> = path.iter().collect();
+    let images = parts.iter().rposition(|part| *part == "images");
+    parts.iter().enumerate().map(|(index, part)| if Some(index) == images { "labels".as_ref() } else { *part }).collect()
+}
+
+/// An object of a line: its class, its box, its polygon.
+type Line = (usize, Edges, Option<Outline>);
+
+impl Labels {
+    pub(super) fn read(&self) -> Result<ObjectSet> {
+        let mut paths = Vec::new();
+        for place in &self.pictures {
+            match place.is_dir() {
+                true => pictures_below(place, &mut paths)?,
+                false => paths.append(&mut listed(place)?),
+            }
+        }
+        let read = in_parallel(paths.len(), |indices| paths[indices].iter().map(|path| self.read_one(path)).collect::<Vec<_>>());
+        let name = self.pictures.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ");
+        let mut set = ObjectSet { name, ..ObjectSet::default() };
+        let (mut ids, mut most) = (1.., 0);
+        for ((path, read), id) in paths.iter().zip(read.into_iter().flatten()).zip(1..) {
+            match read {
+                Ok((size, lines, mut problems)) => {
+                    most = lines.iter().map(|line| line.0 + 1).fold(most, usize::max);
+                    set.problems.append(&mut problems);
+                    set.pictures.push(Picture { id, path: path.clone(), size, objects: numbered(lines, &mut ids) });
+                }
+                Err(error) => set.problems.push(Problem::error(path, None, error.to_string())),
+            }
+        }
+        let names = self.names.clone().unwrap_or_else(|| numbers(most));
+        set.categories = (1..).zip(names).map(|(id, name)| Category { id, name }).collect();
+        Ok(set)
+    }
+
+    /// The size of a picture, its objects, and what is wrong with them.
+    fn read_one(&self, path: &Path) -> Result<([usize; 2], Vec<Line>, Vec<Problem>)> {
+        let name = || path.display().to_string();
+        let (width, height) = guard(name, || Image::dimensions(path).map_err(|error| Error::picture(name(), error)))?;
+        let file = beside(path).with_extension("txt");
+        let text = if fs::exists(&file).map_err(|error| Error::io(&file, error))? {
+            read_text(&file, MAX_BYTES, "labels")?
+        } else {
+            String::new()
+        };
+        let (mut lines, mut problems) = (Vec::new(), Vec::new());
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            match self.line(line, [width as f64, height as f64]) {
+                Ok(line) => lines.push(line),
+                Err(reason) => problems.push(Problem::error(&file, None, format!("line {}: {reason}", number + 1))),
+            }
+        }
+        Ok(([height, width], lines, problems))
+    }
+
+    fn line(&self, line: &str, [width, height]: [f64; 2]) -> Result<Line, String> {
+        let mut words = line.split_whitespace();
+        let class = words.next().unwrap_or_default();
+        let classes = self.names.as_ref().map_or(MAX_CLASSES, Vec::len);
+        let class =
+            class.parse().ok().filter(|class| *class < classes).ok_or_else(|| format!("{class:?} is no class, 0 to {}", classes - 1))?;
+        let number =
+            |word: &str| word.parse::<f64>().ok().filter(|number| number.is_finite()).ok_or_else(|| format!("{word:?} is no number"));
+        let mut values = words.map(number).collect::<Result<Vec<_>, _>>()?;
+        if self.poses {
+            values.truncate(4);
+        }
+        match values[..] {
+            [x, y, wide, high] => {
+                let (x, y, wide, high) = (x * width, y * height, wide * width / 2.0, high * height / 2.0);
+                Ok((class, [x - wide, y - high, x + wide, y + high], None))
+            }
+            [_, _, _, _, _, _, ..] if values.len() % 2 == 0 => {
+                let outline =
+                    Outline::Polygons(vec![values.chunks_exact(2).flat_map(|point| [point[0] * width, point[1] * height]).collect()]);
+                Ok((class, outline.bounds().unwrap_or_default(), Some(outline)))
+            }
+            _ => Err(format!("{} numbers after the class, expected 4 of a box, or x and y of at least 3 points", values.len())),
+        }
+    }
+}
+
+fn numbered(lines: Vec<Line>, ids: &mut RangeFrom<u64>) -> Vec<Object> {
+    let object = |((class, edges, outline), id): (Line, u64)| {
+        let area = outline.as_ref().map_or((edges[2] - edges[0]) * (edges[3] - edges[1]), Outline::area);
+        Object { id, class, edges, outline, keypoints: Vec::new(), area, crowd: false }
+    };
+    lines.into_iter().zip(ids).map(object).collect()
+}
+
+/// The pictures of a list, a path a line as from the folder of the list.
+fn listed(list: &Path) -> Result<Vec<PathBuf>> {
+    let folder = list.parent().unwrap_or(Path::new(""));
+    let text = read_text(list, MAX_BYTES, "a list of pictures")?;
+    let path = |line: &str| {
+        let path = open::below(folder, line).filter(|path| is_picture(path));
+        path.ok_or_else(|| Error::format(list, format!("the line {line:?}"), "the path of a picture in the same folder or below"))
+    };
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(path).collect()
+}
