@@ -50,8 +50,8 @@ pub struct Recipe {
     #[arg(long)]
     warm_up: Option<f64>,
     /// Random changes of the pictures, between commas: flip, vertical-flip, crop:PIXELS, resized-crop, affine, color-jitter,
-    /// pca-color, erase; or none [default: resized-crop,flip where pictures are cropped, else crop:2]. For detectors: hflip, multiscale, lsj,
-    /// ssd, photometric, zoom-out, iou-crop, copy-paste; or none [default: hflip].
+    /// pca-color, erase; or none [default: resized-crop,flip where pictures are cropped, else crop:2]. For detectors: hflip, photometric,
+    /// zoom-out, iou-crop, scale-jitter:SIDE, shortest-side:A/B/C, copy-paste, or torchvision's multiscale, lsj, ssd; or none [default: hflip].
     #[arg(long)]
     augment: Option<String>,
     /// Mix pictures and targets; the number is α of the Beta distribution.
