@@ -10,6 +10,7 @@ use common::{fails, json, root, run, stdout};
 use serde_json::json;
 
 const SMALL: &str = "examples/data/fashion-small";
+const SCENES: &str = "examples/data/scenes";
 
 fn path(folder: &Path, name: &str) -> String {
     folder.join(name).to_str().expect("a path").to_owned()
@@ -205,4 +206,68 @@ fn what_is_no_data_set_is_refused() {
     fails(&["data", "check", "README.md"], 1, &["README.md"]);
     fails(&["data", "check", SMALL, "--classes", "a,b"], 1, &["2 class names", "10"]);
     fails(&["data", "check", SMALL, "--split", "all"], 2, &["all", "train"]);
+}
+
+#[test]
+fn scenes_are_made_checked_and_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let make = |name: &str, seed: &str| {
+        let out = path(folder.path(), name);
+        let document = json(&["data", "scenes", SMALL, "--out", &out, "--train", "3", "--val", "2", "--seed", seed, "--json"]);
+        assert_eq!((&document["parts"][0]["pictures"], &document["parts"][1]["split"]), (&json!(3), &json!("val")));
+        fs::read(Path::new(&out).join("train/000002.png")).expect("a scene")
+    };
+    let first = make("first", "1");
+    assert_eq!(first, make("again", "1"));
+    assert_ne!(first, make("other", "2"));
+    let made = path(folder.path(), "first");
+    fails(&["data", "scenes", SMALL, "--out", &made], 1, &["not empty"]);
+    // Classes are named by the folders.
+    let document = json(&["data", "check", &made, "--json"]);
+    assert_eq!(
+        (&document["format"], &document["errors"], &document["parts"][0]["classes"][0]["name"]),
+        (&json!("coco"), &json!(0), &json!("ankle-boot"))
+    );
+    let shown = path(folder.path(), "shown");
+    assert_eq!(json(&["data", "show", &made, "--out", &shown, "--per-class", "2", "--json"]), json!({ "output": shown, "count": 2 }));
+    assert_eq!(fs::read_dir(&shown).expect("listed").count(), 2);
+    fails(&["data", "export", &made, &shown], 1, &["objects (coco)"]);
+}
+
+#[test]
+fn the_scenes_of_the_examples_are_sound() {
+    let document = json(&["data", "check", SCENES, "--json"]);
+    let count = |part: usize| document["parts"][part]["count"].as_u64();
+    assert_eq!((&document["errors"], &document["warnings"], count(0), count(1)), (&json!(0), &json!(0), Some(40), Some(10)));
+    let text = stdout(&["data", "check", SCENES]);
+    assert!(text.contains("40 pictures") && text.contains("trouser") && text.contains("0 errors, 0 warnings"), "{text}");
+}
+
+#[test]
+fn labels_are_converted_and_what_is_lost_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (format, warned) in [("voc", true), ("yolo", true), ("coco", false)] {
+        let out = path(folder.path(), format);
+        let output = run(&["data", "convert", SCENES, "--to", format, "--out", &out]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("masks are lost") == warned, "{said}");
+        assert_eq!(json(&["data", "check", &out, "--json"])["format"], format);
+    }
+    fails(&["data", "convert", SMALL, "--to", "voc", "--out", &path(folder.path(), "x")], 1, &["fashion-small", "no labels of objects"]);
+}
+
+#[test]
+fn errors_in_labels_fail_the_check() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(
+        folder.path().join("train.json"),
+        r#"{"images": [{"id": 3, "file_name": "a.png", "width": 2, "height": 2}], "categories": []}"#,
+    )
+    .expect("written");
+    let data = folder.path().to_str().expect("a path");
+    let output = run(&["data", "check", data, "--json"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("1 errors"), "{said}");
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&document["problems"][0]["severity"], &document["problems"][0]["picture"]), (&json!("error"), &json!(3)));
 }

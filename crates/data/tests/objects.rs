@@ -264,7 +264,7 @@ fn every_kind(dir: &Path) {
          "keypoints": [1, 1, 2]}],
         "categories": [{"id": 1, "name": "cat \"x\"", "keypoints": ["nose"]}, {"id": 2, "name": "dog: it's"}]}"#;
     write(&dir.join("annotations/instances_train.json"), json.as_bytes());
-    write(&dir.join("annotations/instances_val.json"), coco_json(&["v.png"]).replace("cat", r#"cat \"x\""#).as_bytes());
+    write(&dir.join("annotations/instances_val.json"), coco_json(&["v.png"]).replace(r#""cat""#, r#""cat \"x\"""#).as_bytes());
     for picture in ["train/a.png", "train/in/a.png", "val/v.png"] {
         write(&dir.join(picture), &png(7));
     }

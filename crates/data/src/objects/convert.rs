@@ -58,7 +58,10 @@ pub fn convert(from: &Path, to: Format, out: &Path) -> Result<Converted> {
         }
         losses.add(&set, to);
         parts.push(split);
-        categories = set.categories;
+        // Classes are those of the training part, which comes first.
+        if categories.is_empty() {
+            categories = set.categories;
+        }
     }
     if to == Format::Yolo {
         yolo::write_config(&parts, &categories, &out.join("data.yaml"))?;
