@@ -16,7 +16,7 @@ fn main() -> Result<()> {
     println!("{}", AlexNet::paper().layers().table()?);
 
     let (network, classes) = network()?;
-    let picture = Image::open(concat!(env!("CARGO_MANIFEST_DIR"), "/images/scene.png"))?;
+    let picture = Image::open(concat!(env!("CARGO_MANIFEST_DIR"), "/images/shapes.png"))?;
     let input = Preprocess::imagenet().tensor(&picture, &Device::Cpu)?.unsqueeze(0)?;
     let probabilities = ops::softmax(&network.for_inference()?.forward(&input)?)?.squeeze(0)?.to_vec1::<f32>()?;
 

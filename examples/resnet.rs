@@ -14,7 +14,7 @@ use cirio_vision::{Image, to_tensor};
 
 fn main() -> Result<()> {
     let device = Device::Cpu;
-    let picture = Image::open(concat!(env!("CARGO_MANIFEST_DIR"), "/images/scene.png"))?;
+    let picture = Image::open(concat!(env!("CARGO_MANIFEST_DIR"), "/images/shapes.png"))?;
     let (width, height) = (picture.width(), picture.height());
     let input = to_tensor(&picture, &[0.485, 0.456, 0.406], &[0.229, 0.224, 0.225], &device)?.unsqueeze(0)?;
 

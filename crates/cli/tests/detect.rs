@@ -15,7 +15,7 @@ use cirio_vision::Image;
 use common::{cirio, fails, json, root, stdout, text};
 use serde_json::Value;
 
-const SCENE: &str = "examples/images/scene.png";
+const SCENE: &str = "examples/images/shapes.png";
 const CLASSES: &str = r#"["background","cat","dog","cat"]"#;
 
 /// Weights of a small detector of four classes as they are drawn, with names.
@@ -72,10 +72,10 @@ fn the_document_and_the_drawing() {
     }
     let scores: Vec<f64> = found.iter().filter_map(|object| object["score"].as_f64()).collect();
     assert!(scores.is_sorted_by(|a, b| a >= b) && scores.iter().all(|&score| score > 0.1), "{scores:?}");
-    let drawn = Image::open(path(Path::new(&out), "scene.png")).expect("a drawing");
+    let drawn = Image::open(path(Path::new(&out), "shapes.png")).expect("a drawing");
     assert_eq!((drawn.width(), drawn.height()), (width, height));
     assert_ne!(drawn, scene.to_rgb());
-    assert_eq!(document["predictions"][0]["drawn"], path(Path::new(&out), "scene.png"));
+    assert_eq!(document["predictions"][0]["drawn"], path(Path::new(&out), "shapes.png"));
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn wrong_usage_is_exit_code_2() {
 #[test]
 fn a_picture_in_and_a_picture_out() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (scene, out) = ("examples/images/scene.png", path(folder.path(), "edges.png"));
+    let (scene, out) = ("examples/images/shapes.png", path(folder.path(), "edges.png"));
     let before = Image::open(root().join(scene)).expect("the picture");
     let document = json(&["filter", scene, "--kernel", "laplacian", "--out", &out, "--json"]);
     assert_eq!(document, json!({ "output": out, "size": [before.width(), before.height()] }));
@@ -150,7 +150,7 @@ fn a_bad_picture_leaves_nothing_behind() {
     fails(&["filter", &bad, "--kernel", "box", "--out", &out], 1, &["bad.png"]);
     fails(&["filter", &path(folder.path(), "missing.png"), "--kernel", "box", "--out", &out], 1, &["missing.png"]);
     let nowhere = path(folder.path(), "no/such/folder/out.png");
-    fails(&["filter", "examples/images/scene.png", "--kernel", "box", "--out", &nowhere], 1, &["no/such/folder"]);
+    fails(&["filter", "examples/images/shapes.png", "--kernel", "box", "--out", &nowhere], 1, &["no/such/folder"]);
     let names: Vec<_> = fs::read_dir(folder.path()).expect("listed").map(|entry| entry.expect("an entry").file_name()).collect();
     assert_eq!(names, ["bad.png"]);
     assert!(run(&["filter", "--help"]).status.success());
