@@ -3,6 +3,10 @@
 
 use cirio_detection::DetectorConfig;
 #[cfg(feature = "faster-rcnn")]
+use cirio_faster_rcnn::{mobilenet, vgg};
+#[cfg(feature = "faster-rcnn")]
+use cirio_mobilenet::MobileNetV3;
+#[cfg(feature = "faster-rcnn")]
 use cirio_resnet::ResNet;
 
 use crate::{Error, Result, Task, find};
@@ -23,6 +27,7 @@ pub struct DetectorModel {
     /// The eps of its frozen norms in the form that was published; none where norms are not frozen.
     pub frozen_eps: Option<f64>,
     config: fn(classes: usize, frozen_eps: f64) -> DetectorConfig,
+    is_frozen: fn(name: &str, trained: usize) -> bool,
 }
 
 impl DetectorModel {
@@ -35,6 +40,11 @@ impl DetectorModel {
     /// Where no norms are frozen it says nothing.
     pub fn config_with_eps(&self, classes: usize, frozen_eps: f64) -> DetectorConfig {
         (self.config)(classes, frozen_eps)
+    }
+
+    /// Whether a weight of the body stays as it is where its last `trained` stages are trained. Those who published them trained 3.
+    pub fn is_frozen(&self, name: &str, trained: usize) -> bool {
+        (self.is_frozen)(name, trained)
     }
 }
 
@@ -67,6 +77,20 @@ pub const DETECTORS: &[DetectorModel] = &[
     },
     #[cfg(feature = "faster-rcnn")]
     boxes("fasterrcnn_resnet101_fpn", "Faster R-CNN on a pyramid of ResNet-101", |classes, eps| faster(ResNet::resnet101(), classes, eps)),
+    #[cfg(feature = "faster-rcnn")]
+    mobile("fasterrcnn_mobilenet_v3_large_fpn", "Faster R-CNN on a pyramid of MobileNetV3-Large", on_mobilenet),
+    #[cfg(feature = "faster-rcnn")]
+    mobile("fasterrcnn_mobilenet_v3_large_320_fpn", "the same for small pictures: a shorter side of 320 pixels", |classes, eps| {
+        mobilenet::at_320(on_mobilenet(classes, eps))
+    }),
+    #[cfg(feature = "faster-rcnn")]
+    DetectorModel {
+        paper: "Ren, He, Girshick & Sun 2015",
+        classes: 21,
+        frozen_eps: None,
+        is_frozen: vgg::is_frozen,
+        ..boxes("fasterrcnn_vgg16", "Faster R-CNN as in the paper: VGG-16, one map, RoIPool", |classes, _| vgg::vgg16(classes))
+    },
     #[cfg(feature = "mask-rcnn")]
     masks("maskrcnn_resnet18_fpn", "Mask R-CNN on a pyramid of ResNet-18", |classes, eps| mask(ResNet::resnet18(), classes, eps)),
     #[cfg(feature = "mask-rcnn")]
@@ -89,7 +113,26 @@ pub const DETECTORS: &[DetectorModel] = &[
 #[cfg(feature = "faster-rcnn")]
 const fn boxes(name: &'static str, about: &'static str, config: fn(usize, f64) -> DetectorConfig) -> DetectorModel {
     let paper = "Ren, He, Girshick & Sun 2015; Lin et al. 2017";
-    DetectorModel { name, task: Task::Detect, about, paper, classes: 91, frozen_eps: Some(0.0), config }
+    DetectorModel {
+        name,
+        task: Task::Detect,
+        about,
+        paper,
+        classes: 91,
+        frozen_eps: Some(0.0),
+        config,
+        is_frozen: cirio_faster_rcnn::is_frozen,
+    }
+}
+
+#[cfg(feature = "faster-rcnn")]
+const fn mobile(name: &'static str, about: &'static str, config: fn(usize, f64) -> DetectorConfig) -> DetectorModel {
+    DetectorModel {
+        paper: "Ren, He, Girshick & Sun 2015; Howard et al. 2019",
+        frozen_eps: Some(1e-5),
+        is_frozen: mobilenet::is_frozen,
+        ..boxes(name, about, config)
+    }
 }
 
 #[cfg(feature = "mask-rcnn")]
@@ -100,6 +143,11 @@ const fn masks(name: &'static str, about: &'static str, config: fn(usize, f64) -
 #[cfg(feature = "faster-rcnn")]
 fn faster(body: ResNet, classes: usize, frozen_eps: f64) -> DetectorConfig {
     cirio_faster_rcnn::on_pyramid(ResNet { norm: cirio_faster_rcnn::frozen(frozen_eps), ..body }, classes)
+}
+
+#[cfg(feature = "faster-rcnn")]
+fn on_mobilenet(classes: usize, frozen_eps: f64) -> DetectorConfig {
+    mobilenet::on_mobilenet(MobileNetV3 { norm: cirio_faster_rcnn::frozen(frozen_eps), ..MobileNetV3::large() }, classes)
 }
 
 #[cfg(feature = "mask-rcnn")]

@@ -19,7 +19,12 @@ fn each_is_built_for_any_number_of_classes() -> anyhow::Result<()> {
         let detector = find_detector(model.name)?.config(4).build(VarBuilder::zeros(DType::F32, &Device::Cpu))?;
         assert_eq!(detector.boxes().classes(), 4, "{}", model.name);
         assert_eq!(detector.mask().is_some(), model.task == Task::Segment, "{}", model.name);
-        assert_eq!(model.frozen_eps.is_none(), model.name.ends_with("_v2"), "{}", model.name);
+        assert_eq!(model.frozen_eps.is_none(), model.name.ends_with("_v2") || model.name == "fasterrcnn_vgg16", "{}", model.name);
+        let names: Vec<String> = detector.parameters().into_iter().map(|parameter| parameter.name).collect();
+        let frozen = |trained| names.iter().filter(|name| model.is_frozen(name, trained)).count();
+        let counts = [0, 3, 6].map(frozen);
+        let body = |name: &&String| name.starts_with("backbone.") && !name.starts_with("backbone.fpn.");
+        assert!(counts[0] == names.iter().filter(body).count() && 0 < counts[1] && counts[1] < counts[0] && counts[2] == 0, "{counts:?}");
     }
     Ok(())
 }

@@ -2,7 +2,9 @@
 
 use candle_core::{ModuleT, Tensor};
 use candle_nn::VarBuilder;
-use cirio_nn::{Inference, InferenceConfig, Layers, Parameter, Stack};
+use cirio_nn::{DropoutState, Inference, InferenceConfig, Layers, Parameter, Stack};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
 
 use crate::{Error, Result};
 
@@ -65,6 +67,13 @@ impl Part {
                 Ok(stack.forward_taps_t(input, &taps, mode == Mode::Training)?)
             }
             Form::Inference(inference) => Ok(inference.forward_taps(evaluated(input, mode)?)?),
+        }
+    }
+
+    /// Lets dropout take its next masks from a new seed.
+    pub(crate) fn draw_dropout(&self, rng: &mut ChaCha8Rng) {
+        if let Form::Layers(stack) = &self.form {
+            stack.set_dropout_state(DropoutState { seed: rng.random(), drawn: 0 });
         }
     }
 

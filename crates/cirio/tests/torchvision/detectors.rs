@@ -96,13 +96,17 @@ fn config(model: &str, classes: usize) -> DetectorConfig {
     cirio::find_detector(model).expect("a detector").config(classes)
 }
 
-/// Small in everything but the network.
+/// Small in everything but the network; of that, only a head with dropout is small, and has none.
 fn small(config: DetectorConfig) -> DetectorConfig {
     let limits = Limits { before: 200, after: 40 };
+    let head = match config.roi.head {
+        BoxHead::Linear { dropout, .. } if dropout > 0.0 => BoxHead::Linear { features: 128, dropout: 0.0 },
+        head => head,
+    };
     DetectorConfig {
         transform: Transform { short_sides: vec![96], longest: 160, ..config.transform },
         rpn: RpnConfig { evaluation: limits, training: limits, sampler: Sampler::ALL, ..config.rpn },
-        roi: cirio_detection::RoiConfig { detections: 10, sampler: Sampler::ALL, ..config.roi },
+        roi: cirio_detection::RoiConfig { head, detections: 10, sampler: Sampler::ALL, ..config.roi },
         ..config
     }
 }
@@ -139,7 +143,7 @@ impl Answer {
         let batch = detector.batch(&self.pictures()?)?;
         assert_eq!(batch.sizes, self.sizes);
         self.batch.check("batch", &batch.images)?;
-        let levels = detector.pyramid().forward(&batch.images, Mode::Evaluation)?;
+        let levels = detector.backbone().forward(&batch.images, Mode::Evaluation)?;
         let said = detector.rpn().forward(&levels, Mode::Evaluation)?;
         for (what, theirs, ours) in
             [("level", &self.levels, &levels), ("objectness", &self.objectness, &said.logits), ("offsets", &self.offsets, &said.offsets)]
@@ -154,7 +158,7 @@ impl Answer {
             assert_eq!(ours.len(), theirs.count);
             ours.iter().zip(&theirs.first).for_each(|(&ours, &theirs)| close_boxes("proposal", ours, theirs));
         }
-        let (levels, regions) = (&levels[..4], regions(&proposals));
+        let (levels, regions) = (detector.backbone().for_regions(&levels), regions(&proposals));
         let features = detector.boxes().features(levels, &batch, &regions)?;
         self.region_features.check("features of regions", &features)?;
         let predictions = detector.boxes().predict(&features, Mode::Evaluation)?;
@@ -214,6 +218,16 @@ fn faster_rcnn() -> Result<()> {
 #[test]
 fn faster_rcnn_on_basic_blocks() -> Result<()> {
     check("fasterrcnn_resnet18_fpn")
+}
+
+#[test]
+fn faster_rcnn_on_mobilenet() -> Result<()> {
+    check("fasterrcnn_mobilenet_v3_large_fpn")
+}
+
+#[test]
+fn faster_rcnn_on_vgg() -> Result<()> {
+    check("fasterrcnn_vgg16")
 }
 
 #[test]
