@@ -100,13 +100,17 @@ pub fn config(model: &str, classes: usize) -> DetectorConfig {
     cirio::find_detector(model).expect("a detector").config(classes)
 }
 
-/// Small in everything but the network.
+/// Small in everything but the network; of that, only a head with dropout is small, and has none.
 pub fn small(config: DetectorConfig) -> DetectorConfig {
     let limits = Limits { before: 200, after: 40 };
+    let head = match config.roi.head {
+        BoxHead::Linear { dropout, .. } if dropout > 0.0 => BoxHead::Linear { features: 128, dropout: 0.0 },
+        head => head,
+    };
     DetectorConfig {
         transform: Transform { short_sides: vec![96], longest: 160, ..config.transform },
         rpn: RpnConfig { evaluation: limits, training: limits, sampler: Sampler::ALL, ..config.rpn },
-        roi: cirio_detection::RoiConfig { detections: 10, sampler: Sampler::ALL, ..config.roi },
+        roi: cirio_detection::RoiConfig { head, detections: 10, sampler: Sampler::ALL, ..config.roi },
         ..config
     }
 }
@@ -155,7 +159,7 @@ impl Answer {
         let batch = detector.batch(&self.pictures()?)?;
         assert_eq!(batch.sizes, self.sizes);
         self.batch.check("batch", &batch.images)?;
-        let levels = detector.pyramid().forward(&batch.images, Mode::Evaluation)?;
+        let levels = detector.backbone().forward(&batch.images, Mode::Evaluation)?;
         let said = detector.rpn().forward(&levels, Mode::Evaluation)?;
         for (what, theirs, ours) in
             [("level", &self.levels, &levels), ("objectness", &self.objectness, &said.logits), ("offsets", &self.offsets, &said.offsets)]
@@ -170,7 +174,7 @@ impl Answer {
             assert_eq!(ours.len(), theirs.count);
             ours.iter().zip(&theirs.first).for_each(|(&ours, &theirs)| close_boxes("proposal", ours, theirs));
         }
-        let (levels, regions) = (&levels[..4], regions(&proposals));
+        let (levels, regions) = (detector.backbone().for_regions(&levels), regions(&proposals));
         let features = detector.boxes().features(levels, &batch, &regions)?;
         self.region_features.check("features of regions", &features)?;
         let predictions = detector.boxes().predict(&features, Mode::Evaluation)?;
@@ -247,6 +251,16 @@ fn faster_rcnn_on_basic_blocks() -> Result<()> {
 }
 
 #[test]
+fn faster_rcnn_on_mobilenet() -> Result<()> {
+    check("fasterrcnn_mobilenet_v3_large_fpn")
+}
+
+#[test]
+fn faster_rcnn_on_vgg() -> Result<()> {
+    check("fasterrcnn_vgg16")
+}
+
+#[test]
 fn mask_rcnn() -> Result<()> {
     check("maskrcnn_resnet50_fpn")
 }
@@ -267,6 +281,6 @@ fn what_a_detector_is_made_of() -> Result<()> {
         let parameters = model.config(91).build(VarBuilder::zeros(DType::F32, &Device::Cpu))?.parameters();
         assert!(parameters.is_sorted_by_key(|parameter| parameter.depth), "{}: depths go on", model.name);
     }
-    assert!(matches!(config("maskrcnn_resnet50_fpn_v2", 91).roi.head, BoxHead::Convolutions(_)));
+    assert!(matches!(config("maskrcnn_resnet50_fpn_v2", 91).roi.head, BoxHead::Convolutions { .. }));
     Ok(())
 }

@@ -161,6 +161,29 @@ fn show(prediction: &Prediction, finder: &Finder) -> Result<()> {
     Ok(())
 }
 
+/// Names of the files to be written into a folder: those of the pictures, with numbers where two would be the same. No picture that is read is
+/// written over.
+struct Files {
+    folder: PathBuf,
+    taken: BTreeSet<PathBuf>,
+}
+
+impl Files {
+    fn new(folder: &Path, pictures: &[PathBuf]) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let taken = pictures.iter().filter_map(|picture| fs::canonicalize(picture).ok()).collect();
+        Ok(Self { folder: folder.to_owned(), taken })
+    }
+
+    fn next(&mut self, picture: &Path) -> PathBuf {
+        let stem = pictures::stem(picture);
+        let whole = fs::canonicalize(&self.folder).unwrap_or_else(|_| self.folder.clone());
+        let names = std::iter::once(format!("{stem}.png")).chain((2..).map(|number| format!("{stem}-{number}.png")));
+        let mut free = names.filter(|name| self.taken.insert(whole.join(name)));
+        self.folder.join(free.next().unwrap_or_default())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,28 +206,5 @@ mod tests {
         assert!(!drawn(&hidden).is_empty() && drawn(&hidden).iter().all(|place| place / 40 < 9));
         assert!(!drawn(&person[..16]).contains(&middle), "only a person's points are joined");
         assert!(drawn(&[point(0, f32::NAN)]).is_empty());
-    }
-}
-
-/// Names of the files to be written into a folder: those of the pictures, with numbers where two would be the same. No picture that is read is
-/// written over.
-struct Files {
-    folder: PathBuf,
-    taken: BTreeSet<PathBuf>,
-}
-
-impl Files {
-    fn new(folder: &Path, pictures: &[PathBuf]) -> Result<Self> {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        let taken = pictures.iter().filter_map(|picture| fs::canonicalize(picture).ok()).collect();
-        Ok(Self { folder: folder.to_owned(), taken })
-    }
-
-    fn next(&mut self, picture: &Path) -> PathBuf {
-        let stem = pictures::stem(picture);
-        let whole = fs::canonicalize(&self.folder).unwrap_or_else(|_| self.folder.clone());
-        let names = std::iter::once(format!("{stem}.png")).chain((2..).map(|number| format!("{stem}-{number}.png")));
-        let mut free = names.filter(|name| self.taken.insert(whole.join(name)));
-        self.folder.join(free.next().unwrap_or_default())
     }
 }
