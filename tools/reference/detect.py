@@ -5,9 +5,8 @@
     python3 tools/reference/detect.py --keys FOLDER
 
 The second form trains so many steps and gives the losses of each. The third writes names, types and shapes of the weights of all of them, a
-file a model. Nothing is downloaded: each weight is
-drawn from its name and the seed by a rule that crates/cirio/tests/torchvision/generated.rs has as well. Needs torch and torchvision
-(Debian: python3-torch python3-torchvision).
+file a model. Nothing is downloaded: each weight is drawn from its name and the seed by a rule that crates/cirio/tests/torchvision/generated.rs
+has as well. Needs torch and torchvision (Debian: python3-torch python3-torchvision).
 
 Two pictures of unlike shapes go through a detector of seven classes that is small in everything but its network. The sizes of resized
 pictures are computed in double precision, as torchvision does since 0.15. Samplers take everything, so that losses do not depend on chance.
@@ -22,7 +21,8 @@ import numpy as np
 import torch
 import torchvision
 from torchvision.models import detection, resnet
-from torchvision.models.detection import backbone_utils, transform
+from torchvision.models.detection import backbone_utils, faster_rcnn, transform
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from classify import uniform
@@ -42,14 +42,28 @@ SIZES = {
     "rpn_batch_size_per_image": EVERYTHING,
     "box_batch_size_per_image": EVERYTHING,
 }
-# Predictions of moderate size: else all scores are 0 or 1.
-SMALL = {"cls_logits": 0.25, "rpn.head.bbox_pred": 0.05, "box_predictor.bbox_pred": 0.3, "cls_score": 0.12, "mask_fcn_logits": 0.25, "kps_score_lowres": 0.25}
+# Predictions of moderate size: else all scores are 0 or 1. MobileNet's maps, which grow from block to block, as well.
+SMALL = {
+    "cls_logits": 0.25,
+    "rpn.head.bbox_pred": 0.05,
+    "box_predictor.bbox_pred": 0.3,
+    "cls_score": 0.12,
+    "mask_fcn_logits": 0.25,
+    "kps_score_lowres": 0.25,
+    "body.13.block.3.0": 0.1,
+}
 SGD = {"lr": 0.0002, "momentum": 0.9, "weight_decay": 1e-4}
-MODELS = ["keypointrcnn_resnet50_fpn"] + [
+MODELS = [
     f"{kind}_{body}"
     for kind in ("fasterrcnn", "maskrcnn")
     for body in ("resnet18_fpn", "resnet34_fpn", "resnet50_fpn", "resnet101_fpn", "resnet50_fpn_v2")
+] + [
+    "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "fasterrcnn_vgg16",
+    "keypointrcnn_resnet50_fpn",
 ]
+RATIOS = (0.5, 1.0, 2.0)
 
 
 def weight(model, name, shape, seed):
@@ -84,11 +98,43 @@ def network(model, classes, **sizes):
     kind, _, body = model.partition("_")
     if body == "resnet50_fpn_v2":
         return getattr(detection, model)(weights=None, weights_backbone=None, num_classes=classes, **sizes)
+    if body.startswith("mobilenet_v3_large"):
+        return on_mobilenet(classes, **sizes)
+    if body == "vgg16":
+        return on_vgg(classes, **sizes)
     body = getattr(resnet, body.removesuffix("_fpn"))(weights=None, norm_layer=FrozenBatchNorm2d)
     backbone = backbone_utils._resnet_fpn_extractor(body, 3)
     kinds = {"fasterrcnn": detection.FasterRCNN, "maskrcnn": detection.MaskRCNN, "keypointrcnn": detection.KeypointRCNN}
     built = kinds[kind](backbone, classes, **sizes)
     detection._utils.overwrite_eps(built, 0.0)
+    return built
+
+
+def on_mobilenet(classes, **sizes):
+    """torchvision's own function has frozen norms only where it fetches weights."""
+    body = torchvision.models.mobilenet_v3_large(weights=None, norm_layer=FrozenBatchNorm2d)
+    anchors = AnchorGenerator(((32, 64, 128, 256, 512),) * 3, (RATIOS,) * 3)
+    backbone = backbone_utils._mobilenet_extractor(body, True, 3)
+    return detection.FasterRCNN(backbone, classes, rpn_anchor_generator=anchors, rpn_score_thresh=0.05, **sizes)
+
+
+class LargestOfBins(torch.nn.Module):
+    def forward(self, levels, proposals, _):
+        return torchvision.ops.roi_pool(levels["0"], proposals, 7, 1 / 16)
+
+
+def on_vgg(classes, **sizes):
+    """The form of 2015. A detector that is small has a small head without dropout."""
+    body = torchvision.models.vgg16(weights=None).features[:-1]
+    body.out_channels, features = 512, 128 if sizes else 4096
+    built = detection.FasterRCNN(
+        body,
+        rpn_anchor_generator=AnchorGenerator(((128, 256, 512),), (RATIOS,)),
+        box_head=faster_rcnn.TwoMLPHead(512 * 7 * 7, features),
+        box_predictor=faster_rcnn.FastRCNNPredictor(features, classes),
+        **sizes,
+    )
+    built.roi_heads.box_roi_pool = LargestOfBins()
     return built
 
 
@@ -147,6 +193,7 @@ def answer(model, seed):
     pictures = [picture(*which, seed) for which in PICTURES]
     batch, _ = built.transform(pictures)
     levels = built.backbone(batch.tensors)
+    levels = {"0": levels} if torch.is_tensor(levels) else levels
     logits, offsets = built.rpn.head(list(levels.values()))
     proposals, _ = built.rpn(batch, levels)
     features = built.roi_heads.box_roi_pool(levels, proposals, batch.image_sizes)
@@ -205,7 +252,8 @@ def trajectory(model, seed, steps):
 
 def write_keys(folder):
     for model in MODELS:
-        tensors = network(model, 2 if "keypointrcnn" in model else 91).state_dict()
+        classes = {"keypointrcnn_resnet50_fpn": 2, "fasterrcnn_vgg16": 21}.get(model, 91)
+        tensors = network(model, classes).state_dict()
         lines = [f"{name}\t{str(tensor.dtype).removeprefix('torch.')}\t{list(tensor.shape)}\n" for name, tensor in tensors.items()]
         with open(os.path.join(folder, f"{model}.txt"), "w") as file:
             file.writelines(lines)

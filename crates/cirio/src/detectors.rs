@@ -3,6 +3,10 @@
 
 use cirio_detection::DetectorConfig;
 #[cfg(feature = "faster-rcnn")]
+use cirio_faster_rcnn::{mobilenet, vgg};
+#[cfg(feature = "faster-rcnn")]
+use cirio_mobilenet::MobileNetV3;
+#[cfg(feature = "faster-rcnn")]
 use cirio_resnet::ResNet;
 
 use crate::{Error, Result, Task, find};
@@ -41,7 +45,7 @@ pub struct DetectorRecipe {
 }
 
 impl DetectorRecipe {
-    /// That of torchvision's `references/detection`, which trains the last three stages of a body that has been trained.
+    /// That of torchvision's `references/detection`, which trains the last three of the five stages of a ResNet that has been trained.
     pub const TORCHVISION: Self = Self {
         batch: 2,
         learning_rate: 0.02,
@@ -92,6 +96,26 @@ pub const DETECTORS: &[DetectorModel] = &[
     },
     #[cfg(feature = "faster-rcnn")]
     boxes("fasterrcnn_resnet101_fpn", "Faster R-CNN on a pyramid of ResNet-101", |classes, eps| faster(ResNet::resnet101(), classes, eps)),
+    #[cfg(feature = "faster-rcnn")]
+    mobile("fasterrcnn_mobilenet_v3_large_fpn", "Faster R-CNN on a pyramid of MobileNetV3-Large", on_mobilenet),
+    #[cfg(feature = "faster-rcnn")]
+    mobile("fasterrcnn_mobilenet_v3_large_320_fpn", "the same for small pictures: a shorter side of 320 pixels", |classes, eps| {
+        mobilenet::at_320(on_mobilenet(classes, eps))
+    }),
+    #[cfg(feature = "faster-rcnn")]
+    DetectorModel {
+        paper: "Ren, He, Girshick & Sun 2015",
+        classes: 21,
+        frozen_eps: None,
+        // The paper's: 0.001 for one picture a step, and all before conv3_1 stays as it is.
+        recipe: DetectorRecipe {
+            batch: 1,
+            learning_rate: 0.016,
+            weight_decay: 5e-4,
+            frozen: &["backbone.0.", "backbone.2.", "backbone.5.", "backbone.7."],
+        },
+        ..boxes("fasterrcnn_vgg16", "Faster R-CNN as in the paper: VGG-16, one map, RoIPool", |classes, _| vgg::vgg16(classes))
+    },
     #[cfg(feature = "mask-rcnn")]
     masks("maskrcnn_resnet18_fpn", "Mask R-CNN on a pyramid of ResNet-18", |classes, eps| mask(ResNet::resnet18(), classes, eps)),
     #[cfg(feature = "mask-rcnn")]
@@ -144,6 +168,28 @@ const fn boxes(name: &'static str, about: &'static str, config: fn(usize, f64) -
     }
 }
 
+#[cfg(feature = "faster-rcnn")]
+const fn mobile(name: &'static str, about: &'static str, config: fn(usize, f64) -> DetectorConfig) -> DetectorModel {
+    DetectorModel {
+        paper: "Ren, He, Girshick & Sun 2015; Howard et al. 2019",
+        frozen_eps: Some(1e-5),
+        // All but the last three of six stages.
+        recipe: DetectorRecipe {
+            frozen: &[
+                "backbone.body.0.",
+                "backbone.body.1.",
+                "backbone.body.2.",
+                "backbone.body.3.",
+                "backbone.body.4.",
+                "backbone.body.5.",
+                "backbone.body.6.",
+            ],
+            ..DetectorRecipe::TORCHVISION
+        },
+        ..boxes(name, about, config)
+    }
+}
+
 /// The points of a person in COCO.
 #[cfg(feature = "mask-rcnn")]
 const POINTS: usize = cirio_detection::keypoints::COCO_NAMES.len();
@@ -156,6 +202,11 @@ const fn masks(name: &'static str, about: &'static str, config: fn(usize, f64) -
 #[cfg(feature = "faster-rcnn")]
 fn faster(body: ResNet, classes: usize, frozen_eps: f64) -> DetectorConfig {
     cirio_faster_rcnn::on_pyramid(ResNet { norm: cirio_faster_rcnn::frozen(frozen_eps), ..body }, classes)
+}
+
+#[cfg(feature = "faster-rcnn")]
+fn on_mobilenet(classes: usize, frozen_eps: f64) -> DetectorConfig {
+    mobilenet::on_mobilenet(MobileNetV3 { norm: cirio_faster_rcnn::frozen(frozen_eps), ..MobileNetV3::large() }, classes)
 }
 
 #[cfg(feature = "mask-rcnn")]

@@ -8,8 +8,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::part::join;
 use crate::{
-    Batch, Body, BoxBranch, Detection, Error, FpnConfig, KeypointBranch, KeypointConfig, Losses, MaskBranch, MaskConfig, Mode, Pyramid,
-    Result, RoiConfig, Rpn, RpnConfig, Target, Transform, boxes, names, regions,
+    Backbone, Batch, Body, BoxBranch, Detection, Error, FpnConfig, KeypointBranch, KeypointConfig, Losses, MaskBranch, MaskConfig, Mode,
+    Result, RoiConfig, Rpn, RpnConfig, Target, Transform, backbone, boxes, names, regions,
 };
 
 /// What a detector is made of.
@@ -17,10 +17,10 @@ use crate::{
 pub struct DetectorConfig {
     /// From pictures to a batch.
     pub transform: Transform,
-    /// The network below the pyramid.
+    /// The network below the pyramid, or below the heads.
     pub body: Body,
-    /// The pyramid.
-    pub pyramid: FpnConfig,
+    /// The pyramid; none where the heads look at the body's taps themselves.
+    pub pyramid: Option<FpnConfig>,
     /// The region proposal network.
     pub rpn: RpnConfig,
     /// Classes and boxes.
@@ -37,14 +37,14 @@ impl DetectorConfig {
     /// # Errors
     /// When sizes do not fit together, or a weight is missing or has another shape.
     pub fn build(&self, weights: VarBuilder) -> Result<Detector> {
-        let (channels, heads) = (self.pyramid.channels, weights.pp("roi_heads"));
-        if self.rpn.anchors.len() != self.body.taps.len() + 1 {
-            let (levels, given) = (self.body.taps.len() + 1, self.rpn.anchors.len());
-            return Err(Error::Config(format!("{given} levels have anchors, the pyramid has {levels}")));
+        let (pyramid, heads) = (self.pyramid.as_ref(), weights.pp("roi_heads"));
+        let (levels, channels) = backbone::levels(&self.body, pyramid)?;
+        if self.rpn.anchors.len() != levels {
+            return Err(Error::Config(format!("{} levels have anchors, the backbone has {levels}", self.rpn.anchors.len())));
         }
         Ok(Detector {
             transform: self.transform.clone(),
-            pyramid: Pyramid::new(&self.body, &self.pyramid, weights.pp("backbone"))?,
+            backbone: Backbone::new(&self.body, pyramid, weights.pp("backbone"))?,
             rpn: Rpn::new(channels, &self.rpn, weights.pp("rpn"))?,
             boxes: BoxBranch::new(channels, &self.roi, heads.clone())?,
             mask: self.mask.as_ref().map(|config| MaskBranch::new(channels, config, heads.clone())).transpose()?,
@@ -76,12 +76,12 @@ impl DetectorConfig {
 
 /// A detector with its weights. Those are named as torchvision's: `backbone.…`, `rpn.…`, `roi_heads.…`.
 ///
-/// Its stages can be called one by one: [`batch`](Self::batch), [`Pyramid::forward`], [`Rpn::forward`] and [`proposals`](Rpn::proposals),
+/// Its stages can be called one by one: [`batch`](Self::batch), [`Backbone::forward`], [`Rpn::forward`] and [`proposals`](Rpn::proposals),
 /// [`BoxBranch::features`], [`predict`](BoxBranch::predict) and [`detections`](BoxBranch::detections), [`MaskBranch::add`],
 /// [`KeypointBranch::add`].
 pub struct Detector {
     transform: Transform,
-    pyramid: Pyramid,
+    backbone: Backbone,
     rpn: Rpn,
     boxes: BoxBranch,
     mask: Option<MaskBranch>,
@@ -99,9 +99,9 @@ impl Detector {
     /// When there is no picture, or one has another shape.
     pub fn detect(&self, pictures: &[Tensor]) -> Result<Vec<Vec<Detection>>> {
         let batch = self.batch(pictures)?;
-        let levels = self.pyramid.forward(&batch.images, Mode::Evaluation)?;
+        let levels = self.backbone.forward(&batch.images, Mode::Evaluation)?;
         let found = self.rpn.proposals(&self.rpn.forward(&levels, Mode::Evaluation)?, &batch, Mode::Evaluation)?;
-        let (levels, regions) = (&levels[..levels.len() - 1], regions(&found));
+        let (levels, regions) = (self.backbone.for_regions(&levels), regions(&found));
         let predictions = self.boxes.predict(&self.boxes.features(levels, &batch, &regions)?, Mode::Evaluation)?;
         let mut found = self.boxes.detections(&predictions, &regions, &batch)?;
         if let Some(mask) = &self.mask {
@@ -117,7 +117,8 @@ impl Detector {
     }
 
     /// The losses of a step of training: `loss_classifier`, `loss_box_reg`, `loss_objectness`, `loss_rpn_box_reg`, with masks
-    /// `loss_mask` and with key points `loss_keypoint`. The generator chooses sizes of pictures, anchors and proposals.
+    /// `loss_mask` and with key points `loss_keypoint`. The generator chooses sizes of pictures, anchors and proposals; dropout has its own, see
+    /// [`dropout_state`](Self::dropout_state).
     ///
     /// Norms take the batch's statistics unless they are frozen. Batches of a few pictures are too small for that: freeze them.
     ///
@@ -142,11 +143,11 @@ impl Detector {
 
     fn losses_of(&self, batch: &Batch, targets: &[Target], mode: Mode, rng: &mut ChaCha8Rng) -> Result<Losses> {
         let targets = self.transform.targets(targets, batch, self.boxes.classes())?;
-        let levels = self.pyramid.forward(&batch.images, mode)?;
+        let levels = self.backbone.forward(&batch.images, mode)?;
         let said = self.rpn.forward(&levels, mode)?;
         let proposals = self.rpn.losses(&said, batch, &targets, rng)?;
         let sampled = self.boxes.sample(&self.rpn.proposals(&said, batch, Mode::Training)?, &targets, rng);
-        let levels = &levels[..levels.len() - 1];
+        let levels = self.backbone.for_regions(&levels);
         let predictions = self.boxes.predict(&self.boxes.features(levels, batch, &sampled.regions)?, mode)?;
         let mut losses = self.boxes.losses(&predictions, &sampled, &targets)?;
         losses.terms.extend(proposals.terms);
@@ -167,9 +168,9 @@ impl Detector {
         self.transform.batch(pictures, None)
     }
 
-    /// The body with its pyramid.
-    pub fn pyramid(&self) -> &Pyramid {
-        &self.pyramid
+    /// The body, with its pyramid if it has one.
+    pub fn backbone(&self) -> &Backbone {
+        &self.backbone
     }
 
     /// The region proposal network.
@@ -198,7 +199,7 @@ impl Detector {
     /// When a norm's tensors cannot be read.
     pub fn for_inference(self) -> Result<Self> {
         Ok(Self {
-            pyramid: self.pyramid.for_inference()?,
+            backbone: self.backbone.for_inference()?,
             rpn: self.rpn.for_inference()?,
             boxes: self.boxes.for_inference()?,
             mask: self.mask.map(MaskBranch::for_inference).transpose()?,
@@ -219,7 +220,7 @@ impl Detector {
 
     /// All tensors with their full names; none in the form for evaluation, which has them packed.
     pub fn parameters(&self) -> Vec<Parameter> {
-        let always = [self.pyramid.parameters("backbone"), self.rpn.parameters("rpn"), self.boxes.parameters("roi_heads")];
+        let always = [self.backbone.parameters("backbone"), self.rpn.parameters("rpn"), self.boxes.parameters("roi_heads")];
         let mask = self.mask.as_ref().map(|mask| mask.parameters("roi_heads"));
         let keypoints = self.keypoints.as_ref().map(|keypoints| keypoints.parameters("roi_heads"));
         join(always.into_iter().chain(mask).chain(keypoints))

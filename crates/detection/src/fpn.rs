@@ -10,12 +10,12 @@ use cirio_nn::{Layers, Parameter, Volume};
 use crate::part::join;
 use crate::{Error, Mode, Part, Result};
 
-/// A network below a pyramid.
+/// A network below a pyramid, or below the heads themselves.
 #[derive(Clone, Debug)]
 pub struct Body {
     /// Its layers.
     pub layers: Layers,
-    /// The layers whose outputs the pyramid takes, from fine to coarse: `layer1` … `layer4` of a ResNet.
+    /// The layers whose outputs are taken, from fine to coarse: `layer1` … `layer4` of a ResNet.
     pub taps: Vec<String>,
 }
 
@@ -24,14 +24,14 @@ impl Body {
     ///
     /// # Errors
     /// When there is no such layer, or it does not give maps.
-    fn channels(&self) -> Result<Vec<usize>> {
+    pub(crate) fn channels(&self) -> Result<Vec<usize>> {
         let volumes = self.layers.sequence().volumes(&Volume::maps(self.layers.input()))?;
         let of = |tap: &String| {
             let of_tap = |name: &str| name == tap || name.strip_prefix(tap.as_str()).is_some_and(|rest| rest.starts_with('.'));
             let last = self.layers.sequence().iter().zip(&volumes).filter(|((name, _), _)| of_tap(name)).last();
             match last {
                 Some((_, Volume::Maps { channels, .. })) => Ok(*channels),
-                _ => Err(Error::Config(format!("the network below a pyramid has no maps named `{tap}`"))),
+                _ => Err(Error::Config(format!("the body of a detector has no maps named `{tap}`"))),
             }
         };
         self.taps.iter().map(of).collect()
@@ -64,9 +64,6 @@ impl Pyramid {
     /// When there is no layer of a tap's name, or a weight is missing or has another shape.
     pub fn new(body: &Body, config: &FpnConfig, weights: VarBuilder) -> Result<Self> {
         let channels = body.channels()?;
-        if channels.is_empty() {
-            return Err(Error::Config("a pyramid has at least one level".into()));
-        }
         let blocks = |name: &str, kernel: usize, inputs: &[usize]| -> Result<Vec<Part>> {
             let weights = weights.pp("fpn").pp(name);
             let block = |(level, &input)| Part::new(&config.block(input, kernel), weights.pp(level));

@@ -2,7 +2,7 @@
 //!
 //! The pure parts work on slices and know no tensor: [`boxes`], [`BoxCoder`], [`Anchors`], [`Matcher`], [`Sampler`], [`nms()`], [`Mask`] and
 //! [`Rle`]. [`ops`] has some of them on tensors, for any other detector. The parts with weights are pieces of two-stage detectors:
-//! [`Pyramid`], [`Rpn`], [`BoxBranch`], [`MaskBranch`] and [`KeypointBranch`], each for training or for evaluation alone.
+//! [`Backbone`], [`Pyramid`], [`Rpn`], [`BoxBranch`], [`MaskBranch`] and [`KeypointBranch`], each for training or for evaluation alone.
 //!
 //! ```
 //! use candle_core::{Device, Tensor};
@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod anchors;
+mod backbone;
 pub mod boxes;
 mod coder;
 mod detector;
@@ -42,6 +43,7 @@ mod target;
 mod transform;
 
 pub use anchors::Anchors;
+pub use backbone::Backbone;
 pub use boxes::Xyxy;
 pub use cirio_coco::Rle;
 pub use coder::BoxCoder;
@@ -54,7 +56,7 @@ pub use nms::{batched_nms, nms};
 pub use part::{Mode, Part};
 pub use paste::Mask;
 pub use pose::{KeypointBranch, KeypointConfig};
-pub use roi::{BoxBranch, BoxHead, Predictions, Region, RegionAlign, RoiConfig, Sampled, regions};
+pub use roi::{BoxBranch, BoxHead, Predictions, Region, RegionAlign, RegionMax, RegionPooling, RoiConfig, Sampled, regions};
 pub use rpn::{Limits, Objectness, Rpn, RpnConfig, RpnHead};
 pub use sampler::{Sample, Sampler};
 pub use select::top_k;

@@ -1,9 +1,11 @@
 //! Boxes in tensors: what a detector of another crate needs, with the names that torchvision has. Choosing goes on on the host; indices come
-//! back on the tensors' device.
+//! back on the tensors' device. Pooling of regions is `cirio_nn`'s.
 
 use candle_core::{DType, Result, Tensor, bail};
 
 use crate::boxes::{self, Xyxy};
+
+pub use cirio_nn::ops::{RoiAlignConfig, RoiPoolConfig, roi_align, roi_pool};
 
 /// The boxes of a tensor (R, 4), as they are on the host.
 ///
@@ -91,6 +93,9 @@ mod tests {
         let classes = Tensor::new(&[1i64, 2, 1], &Device::Cpu)?;
         assert_eq!(batched_nms(&boxes, &scores, &classes, 0.5)?.to_vec1::<u32>()?, [2, 1, 0]);
         assert_eq!(box_iou(&boxes, &boxes.narrow(0, 0, 1)?)?.to_vec2::<f32>()?, [[1.0], [0.75], [0.0]]);
+        let (maps, regions) =
+            (Tensor::ones((1, 2, 4, 4), DType::F32, &Device::Cpu)?, Tensor::new(&[[0f32, 0.0, 0.0, 4.0, 4.0]], &Device::Cpu)?);
+        assert_eq!(roi_pool(&maps, &regions, &RoiPoolConfig { output: [2; 2], spatial_scale: 1.0 })?.dims(), [1, 2, 2, 2]);
         let none = from_boxes(&[], &Device::Cpu)?;
         assert_eq!(nms(&none, &Tensor::zeros(0, DType::F32, &Device::Cpu)?, 0.5)?.dims(), [0]);
         Ok(())

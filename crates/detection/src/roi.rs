@@ -3,9 +3,9 @@
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use cirio_nn::init::{Fan, Init};
-use cirio_nn::layer::{BatchNorm, Conv2d, Flatten, Relu, conv, linear};
+use cirio_nn::layer::{BatchNorm, Conv2d, Dropout, Flatten, Relu, conv, linear};
 use cirio_nn::loss::{Loss, Targets};
-use cirio_nn::ops::{self, RoiAlignConfig};
+use cirio_nn::ops::{self, RoiAlignConfig, RoiPoolConfig};
 use cirio_nn::{Layers, Parameter};
 use rand_chacha::ChaCha8Rng;
 
@@ -64,31 +64,63 @@ impl RegionAlign {
     /// # Errors
     /// When there is no level, or a region is in no image or not finite.
     pub fn forward(&self, levels: &[Tensor], batch: &Batch, regions: &[Region]) -> Result<Tensor> {
-        let exponents = exponents(levels, batch)?;
-        let (Some(first), Some(finest)) = (levels.first(), exponents.first()) else {
-            return Err(Error::Config("regions have no level to take features from".into()));
-        };
-        let assigned: Vec<usize> = regions.iter().map(|region| level(region.bounds, *finest, exponents.len())).collect();
-        let (mut features, mut order) = (Vec::new(), Vec::with_capacity(regions.len()));
-        for (index, (level, exponent)) in levels.iter().zip(&exponents).enumerate() {
-            let members: Vec<usize> = (0..regions.len()).filter(|&region| assigned[region] == index).collect();
-            if members.is_empty() {
-                continue;
-            }
-            let boxes = to_tensor(members.iter().map(|&member| (regions[member].image, regions[member].bounds)), level.device())?;
-            let config =
-                RoiAlignConfig { output: [self.side; 2], spatial_scale: exponent.exp2() as f32, sampling_ratio: 2, aligned: false };
-            features.push(ops::roi_align(level, &boxes.to_dtype(level.dtype())?, &config)?);
-            order.extend(members);
+        of_levels(levels, batch, regions, self.side, |level, boxes, spatial_scale| {
+            ops::roi_align(level, boxes, &RoiAlignConfig { output: [self.side; 2], spatial_scale, sampling_ratio: 2, aligned: false })
+        })
+    }
+}
+
+/// RoIPool (Girshick, "Fast R-CNN", 2015, section 2.1), the largest value of each bin; on a pyramid as [`RegionAlign`] chooses levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegionMax {
+    /// Rows and columns of the features of a region.
+    pub side: usize,
+}
+
+impl RegionMax {
+    /// The features of regions, (R, C, side, side), from levels (N, C, H, W) of the batch's images.
+    ///
+    /// # Errors
+    /// As [`RegionAlign::forward`].
+    pub fn forward(&self, levels: &[Tensor], batch: &Batch, regions: &[Region]) -> Result<Tensor> {
+        of_levels(levels, batch, regions, self.side, |level, boxes, spatial_scale| {
+            ops::roi_pool(level, boxes, &RoiPoolConfig { output: [self.side; 2], spatial_scale })
+        })
+    }
+}
+
+/// The features of regions, each pooled from its own level: `pool` takes the level, the boxes (R, 5) and the level's scale.
+fn of_levels(
+    levels: &[Tensor],
+    batch: &Batch,
+    regions: &[Region],
+    side: usize,
+    pool: impl Fn(&Tensor, &Tensor, f32) -> candle_core::Result<Tensor>,
+) -> Result<Tensor> {
+    let exponents = exponents(levels, batch)?;
+    let (Some(first), [finest, ..], [.., coarsest]) = (levels.first(), exponents.as_slice(), exponents.as_slice()) else {
+        return Err(Error::Config("regions have no level to take features from".into()));
+    };
+    // Levels of one scale, as MobileNet's, are one: the first of them takes all.
+    let last = (finest - coarsest).clamp(0.0, (levels.len() - 1) as f64) as usize;
+    let assigned: Vec<usize> = regions.iter().map(|region| level(region.bounds, *finest, last)).collect();
+    let (mut features, mut order) = (Vec::new(), Vec::with_capacity(regions.len()));
+    for (index, (level, exponent)) in levels.iter().zip(&exponents).enumerate() {
+        let members: Vec<usize> = (0..regions.len()).filter(|&region| assigned[region] == index).collect();
+        if members.is_empty() {
+            continue;
         }
-        match features.len() {
-            0 => Ok(Tensor::zeros((0, first.dim(1)?, self.side, self.side), first.dtype(), first.device())?),
-            1 => Ok(features.swap_remove(0)),
-            _ => {
-                let mut places = vec![0u32; order.len()];
-                order.iter().enumerate().for_each(|(place, &region)| places[region] = place as u32);
-                Ok(Tensor::cat(&features, 0)?.index_select(&Tensor::new(places, first.device())?, 0)?)
-            }
+        let boxes = to_tensor(members.iter().map(|&member| (regions[member].image, regions[member].bounds)), level.device())?;
+        features.push(pool(level, &boxes.to_dtype(level.dtype())?, exponent.exp2() as f32)?);
+        order.extend(members);
+    }
+    match features.len() {
+        0 => Ok(Tensor::zeros((0, first.dim(1)?, side, side), first.dtype(), first.device())?),
+        1 => Ok(features.swap_remove(0)),
+        _ => {
+            let mut places = vec![0u32; order.len()];
+            order.iter().enumerate().for_each(|(place, &region)| places[region] = place as u32);
+            Ok(Tensor::cat(&features, 0)?.index_select(&Tensor::new(places, first.device())?, 0)?)
         }
     }
 }
@@ -99,39 +131,66 @@ fn exponents(levels: &[Tensor], batch: &Batch) -> Result<Vec<f64>> {
     levels.iter().map(|level| Ok((level.dim(2)? as f64 / tallest as f64).log2().round())).collect()
 }
 
-/// Which of `count` levels a region's features come from: a region of 224×224 pixels, the size of ImageNet's pictures, from that with the
-/// stride 16; the next one for each doubling. `finest` is the exponent of the first level's scale.
-fn level(bounds: Xyxy, finest: f64, count: usize) -> usize {
+/// Which level a region's features come from, `last` at most: for a region of 224×224 pixels, the size of ImageNet's pictures, the one with
+/// the stride 16; the next one for each doubling. `finest` is the exponent of the first level's scale.
+fn level(bounds: Xyxy, finest: f64, last: usize) -> usize {
     let exact = 4.0 + (boxes::area(bounds).sqrt() / 224.0).log2() + 1e-6;
     // Levels are numbered by their strides, 2^level.
     let first = -finest as f32;
-    (exact.floor().clamp(first, first + count.saturating_sub(1) as f32) - first) as usize
+    (exact.floor().clamp(first, first + last as f32) - first) as usize
+}
+
+/// How a region's features are taken from maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegionPooling {
+    /// See [`RegionAlign`].
+    Align,
+    /// See [`RegionMax`].
+    Max,
 }
 
 /// What comes between a region's features and the predictions.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BoxHead {
     /// Two fully connected layers: `fc6` and `fc7`.
-    Linear,
+    Linear {
+        /// F, the values that each of them puts out.
+        features: usize,
+        /// The probability with which each value is left out in training.
+        dropout: f64,
+    },
     /// Four 3×3 convolutions with norms, then one fully connected layer: `0.0` … `3.1` and `5`.
-    Convolutions(BatchNorm),
+    Convolutions {
+        /// F, the values that the last layer puts out.
+        features: usize,
+        /// The norm behind each convolution.
+        norm: BatchNorm,
+    },
 }
 
+/// Rows and columns of the features of a region.
+const SIDE: usize = 7;
+
 impl BoxHead {
-    /// The layers from (R, channels, side, side) to (R, features).
-    pub fn layers(&self, channels: usize, side: usize, features: usize) -> Layers {
+    /// F, the features that predictions are made from.
+    pub fn features(&self) -> usize {
+        match self {
+            Self::Linear { features, .. } | Self::Convolutions { features, .. } => *features,
+        }
+    }
+
+    /// The layers from (R, channels, side, side) to (R, F).
+    pub fn layers(&self, channels: usize, side: usize) -> Layers {
         let layers = Layers::new([channels, side, side]);
         match self {
-            Self::Linear => layers
-                .then("flatten", Flatten)
-                .then("fc6", linear(features))
-                .then("relu6", Relu)
-                .then("fc7", linear(features))
-                .then("relu7", Relu),
-            Self::Convolutions(norm) => (0..4)
+            Self::Linear { features, dropout } => ["6", "7"].iter().fold(layers.then("flatten", Flatten), |layers, number| {
+                let layers = layers.then(format!("fc{number}"), linear(*features)).then(format!("relu{number}"), Relu);
+                if *dropout > 0.0 { layers.then(format!("dropout{number}"), Dropout(*dropout)) } else { layers }
+            }),
+            Self::Convolutions { features, norm } => (0..4)
                 .fold(layers, |layers, index| convolution(layers, index, channels, Some(norm)))
                 .then("4", Flatten)
-                .then("5", linear(features))
+                .then("5", linear(*features))
                 .then("6", Relu),
         }
     }
@@ -157,10 +216,10 @@ pub(crate) fn convolution(layers: Layers, index: usize, channels: usize, norm: O
 pub struct RoiConfig {
     /// K, the number of classes with the background, which is class 0.
     pub classes: usize,
+    /// How features are taken from the levels.
+    pub pooling: RegionPooling,
     /// What comes between features and predictions.
     pub head: BoxHead,
-    /// Features that predictions are made from.
-    pub features: usize,
     /// A detection's probability is over this.
     pub score: f32,
     /// The IoU from which on the better of two detections of a class suppresses the other.
@@ -174,12 +233,12 @@ pub struct RoiConfig {
 }
 
 impl RoiConfig {
-    /// torchvision's rules.
+    /// torchvision's rules for pyramids.
     pub fn new(classes: usize) -> Self {
         Self {
             classes,
-            head: BoxHead::Linear,
-            features: 1024,
+            pooling: RegionPooling::Align,
+            head: BoxHead::Linear { features: 1024, dropout: 0.0 },
             score: 0.05,
             overlap: 0.5,
             detections: 100,
@@ -221,12 +280,11 @@ pub struct BoxBranch {
     head: Part,
     logits: Part,
     offsets: Part,
-    align: RegionAlign,
     config: RoiConfig,
 }
 
 impl BoxBranch {
-    /// On a pyramid whose levels have `channels`.
+    /// On levels that have `channels`.
     ///
     /// # Errors
     /// When there are no classes beside the background, or a weight is missing or has another shape.
@@ -234,16 +292,14 @@ impl BoxBranch {
         if config.classes < 2 {
             return Err(Error::Config(format!("a detector has at least 2 classes, the background and one more; given {}", config.classes)));
         }
-        let align = RegionAlign { side: 7 };
         let predictor = |name: &str, outputs: usize| {
-            let layers = Layers::new([config.features, 1, 1]).then("flatten", Flatten).then(name, linear(outputs));
+            let layers = Layers::new([config.head.features(), 1, 1]).then("flatten", Flatten).then(name, linear(outputs));
             Part::new(&layers, weights.pp("box_predictor"))
         };
         Ok(Self {
-            head: Part::new(&config.head.layers(channels, align.side, config.features), weights.pp("box_head"))?,
+            head: Part::new(&config.head.layers(channels, SIDE), weights.pp("box_head"))?,
             logits: predictor("cls_score", config.classes)?,
             offsets: predictor("bbox_pred", 4 * config.classes)?,
-            align,
             config: config.clone(),
         })
     }
@@ -258,12 +314,15 @@ impl BoxBranch {
         self.config.classes
     }
 
-    /// The features of regions, (R, C, 7, 7), from the levels of a pyramid but the additional one.
+    /// The features of regions, (R, C, 7, 7), from the levels that are for them, see [`Backbone::for_regions`](crate::Backbone::for_regions).
     ///
     /// # Errors
     /// As [`RegionAlign::forward`].
     pub fn features(&self, levels: &[Tensor], batch: &Batch, regions: &[Region]) -> Result<Tensor> {
-        self.align.forward(levels, batch, regions)
+        match self.config.pooling {
+            RegionPooling::Align => RegionAlign { side: SIDE }.forward(levels, batch, regions),
+            RegionPooling::Max => RegionMax { side: SIDE }.forward(levels, batch, regions),
+        }
     }
 
     /// What is predicted for features (R, C, 7, 7).
@@ -276,7 +335,7 @@ impl BoxBranch {
             let none = |width| Tensor::zeros((0, width), features.dtype(), features.device());
             return Ok(Predictions { logits: none(classes)?, offsets: none(4 * classes)? });
         }
-        let vectors = self.head.forward(features, mode)?.reshape((regions, self.config.features, 1, 1))?;
+        let vectors = self.head.forward(features, mode)?.reshape((regions, self.config.head.features(), 1, 1))?;
         Ok(Predictions { logits: self.logits.forward(&vectors, mode)?, offsets: self.offsets.forward(&vectors, mode)? })
     }
 
@@ -384,12 +443,12 @@ mod tests {
     #[test]
     fn a_region_of_224_pixels_is_on_the_level_of_stride_16() {
         for (side, expected) in [(1.0, 0), (111.9, 0), (112.0, 1), (223.9, 1), (224.0, 2), (447.9, 2), (448.0, 3), (5000.0, 3)] {
-            assert_eq!(level(square(side), -2.0, 4), expected, "{side}");
+            assert_eq!(level(square(side), -2.0, 3), expected, "{side}");
         }
         for strange in [[0.0; 4], [f32::NAN; 4], [9.0, 9.0, 1.0, 1.0]] {
-            assert_eq!(level(strange, -2.0, 4), 0, "{strange:?}");
+            assert_eq!(level(strange, -2.0, 3), 0, "{strange:?}");
         }
-        assert_eq!(level(square(448.0), -5.0, 1), 0, "one level takes all");
+        assert_eq!(level(square(448.0), -5.0, 0), 0, "one level takes all");
     }
 
     /// Two levels that hold their own number everywhere, and regions for each of them.
@@ -409,16 +468,30 @@ mod tests {
         assert_eq!(features.dims(), [4, 3, 2, 2]);
         let means: Vec<f32> = features.mean((1, 2, 3))?.to_vec1()?;
         assert!(means.iter().zip([2.0, 1.0, 2.0, 1.0]).all(|(a, b)| (a - b).abs() < 1e-5), "{means:?}");
+        let largest = RegionMax { side: 2 }.forward(&levels, &batch, &regions)?;
+        assert_eq!(largest.mean((1, 2, 3))?.to_vec1::<f32>()?, [2.0, 1.0, 2.0, 1.0]);
         assert_eq!(align.forward(&levels, &batch, &[])?.dims(), [0, 3, 2, 2]);
         assert!(align.forward(&[], &batch, &regions).is_err());
         assert!(align.forward(&levels, &batch, &[Region { image: 2, bounds: square(9.0) }]).is_err());
         Ok(())
     }
 
+    /// Two levels of one stride: the first takes all, however large.
+    #[test]
+    fn of_levels_of_one_size_the_first_is_taken() -> Result<()> {
+        let level = |value: f32| Tensor::full(value, (1, 3, 64, 64), &Device::Cpu);
+        let images = Tensor::zeros((1, 3, 2048, 2048), DType::F32, &Device::Cpu)?;
+        let batch = Batch { images, sizes: vec![[2048; 2]], originals: vec![[10; 2]] };
+        let regions = [20.0, 500.0, 1900.0].map(|side| Region { image: 0, bounds: square(side) });
+        let features = RegionAlign { side: 2 }.forward(&[level(1.0)?, level(2.0)?], &batch, &regions)?;
+        assert!(features.mean((1, 2, 3))?.to_vec1::<f32>()?.iter().all(|mean| (mean - 1.0).abs() < 1e-5));
+        Ok(())
+    }
+
     proptest! {
         #[test]
         fn a_region_twice_as_large_is_one_level_up(side in 10.0..400f32) {
-            let (here, there) = (level(square(side), -2.0, 4), level(square(2.0 * side), -2.0, 4));
+            let (here, there) = (level(square(side), -2.0, 3), level(square(2.0 * side), -2.0, 3));
             prop_assert!(there == (here + 1).min(3) || (here == 0 && there == 0));
         }
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use cirio_detection::{
-    Anchors, Body, Detector, DetectorConfig, FpnConfig, KeypointConfig, MaskConfig, Result, RoiConfig, RpnConfig, Target, Transform,
+    Anchors, Body, BoxHead, Detector, DetectorConfig, FpnConfig, KeypointConfig, MaskConfig, Mode, RegionPooling, Result, RoiConfig,
+    RpnConfig, Target, Transform,
 };
 use cirio_nn::layer::{Conv2d, Relu, batch_norm, conv};
 use cirio_nn::{Layers, Store, Weights, files};
@@ -28,7 +29,7 @@ fn config(branches: bool) -> DetectorConfig {
     DetectorConfig {
         transform: Transform { short_sides: vec![48, 64], longest: 96, ..Transform::default() },
         body: Body { layers, taps: ["layer1", "layer2", "layer3", "layer4"].map(String::from).to_vec() },
-        pyramid: FpnConfig { channels: 8, norm: None },
+        pyramid: Some(FpnConfig { channels: 8, norm: None }),
         rpn: RpnConfig { anchors: [8.0, 16.0, 24.0, 32.0, 48.0].map(anchors).to_vec(), ..RpnConfig::default() },
         roi: RoiConfig { score: 0.0, ..RoiConfig::new(4) },
         mask: branches.then_some(MaskConfig::new(4)),
@@ -90,6 +91,54 @@ fn gradients_reach_every_weight_and_a_seed_decides() -> Result<()> {
     assert_eq!(count, 2 * (5 + 8 + 3 + 4 + 6 + 3));
     let again = self::detector(true)?.losses(&pictures, &targets, &mut rng())?.total()?;
     assert_eq!(total.to_scalar::<f32>()?, again.to_scalar::<f32>()?);
+    Ok(())
+}
+
+/// One map, no pyramid, the largest values of bins, dropout.
+fn without_a_pyramid() -> DetectorConfig {
+    let DetectorConfig { transform, body, rpn, roi, .. } = config(false);
+    let anchors = Anchors { sizes: vec![8.0, 24.0], ratios: vec![1.0, 2.0] };
+    DetectorConfig {
+        transform,
+        body: Body { taps: vec!["layer4".into()], ..body },
+        pyramid: None,
+        rpn: RpnConfig { anchors: vec![anchors], ..rpn },
+        roi: RoiConfig { pooling: RegionPooling::Max, head: BoxHead::Linear { features: 12, dropout: 0.5 }, ..roi },
+        mask: None,
+        keypoints: None,
+    }
+}
+
+#[test]
+fn a_body_alone() -> Result<()> {
+    let build = || without_a_pyramid().build(store().var_builder());
+    let detector = build()?;
+    let pictures = [picture(40, 60, 0.2)?];
+    let targets = [target(&[[4.0, 4.0, 20.0, 30.0], [30.0, 10.0, 58.0, 38.0]], [40, 60])?];
+    let losses = |detector: &Detector| detector.losses(&pictures, &targets, &mut rng())?.total();
+    let (before, first) = (detector.dropout_state(), losses(&detector)?);
+    let gradients = first.backward()?;
+    let names: Vec<String> = detector.parameters().into_iter().map(|parameter| parameter.name).collect();
+    assert!(names.contains(&"backbone.layer1.0.weight".to_owned()), "{names:?}");
+    for parameter in detector.parameters() {
+        if let Some(var) = parameter.var()? {
+            assert!(gradients.get(&var).is_some(), "{} has no gradient", parameter.name);
+        }
+    }
+    let first = first.to_scalar::<f32>()?;
+    assert_ne!(first, losses(&detector)?.to_scalar::<f32>()?, "dropout leaves out something else");
+    detector.set_dropout_state(before);
+    assert_eq!(first, losses(&detector)?.to_scalar::<f32>()?);
+    let validation = || -> Result<f32> { Ok(detector.validation_losses(&pictures, &targets, &mut rng())?.total()?.to_scalar()?) };
+    assert_eq!(validation()?, validation()?, "nothing is left out");
+
+    let (plain, fused) = (build()?, build()?.for_inference()?);
+    assert_eq!(plain.backbone().for_regions(&plain.backbone().forward(&plain.batch(&pictures)?.images, Mode::Evaluation)?).len(), 1);
+    let found = [plain.detect(&pictures)?, fused.detect(&pictures)?];
+    assert!(!found[0][0].is_empty() && found[0][0].len() == found[1][0].len());
+    for (ours, theirs) in found[0][0].iter().zip(&found[1][0]) {
+        assert!(ours.label == theirs.label && (ours.score - theirs.score).abs() < 1e-4, "{ours:?} {theirs:?}");
+    }
     Ok(())
 }
 
@@ -244,7 +293,11 @@ fn detectors_that_cannot_be_are_refused() {
     let error = build(DetectorConfig { body: taps(&["layer1", "layer2", "layer3", "layer5"]), ..config(false) });
     assert!(error.contains("no maps named `layer5`"), "{error}");
     let error = build(DetectorConfig { body: taps(&["layer1"]), ..config(false) });
-    assert!(error.contains("5 levels have anchors, the pyramid has 2"), "{error}");
+    assert!(error.contains("5 levels have anchors, the backbone has 2"), "{error}");
+    let error = build(DetectorConfig { pyramid: None, ..config(false) });
+    assert!(error.contains("without a pyramid the levels have [6, 7, 8, 9] channels"), "{error}");
+    let error = build(DetectorConfig { body: taps(&[]), ..config(false) });
+    assert!(error.contains("at least one tap"), "{error}");
     let none = Some(KeypointConfig { points: 0, filters: vec![] });
     let error = build(DetectorConfig { keypoints: none, ..config(false) });
     assert!(error.contains("at least one point"), "{error}");

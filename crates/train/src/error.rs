@@ -89,11 +89,11 @@ pub enum Error {
         /// The picture, or those of the batch.
         pictures: String,
         /// Why.
-        error: cirio_detection::Error,
+        error: Box<cirio_detection::Error>,
     },
     /// An error of a detector.
     #[error(transparent)]
-    Detector(#[from] cirio_detection::Error),
+    Detector(Box<cirio_detection::Error>),
     /// An evaluation that cannot be.
     #[error(transparent)]
     Evaluation(#[from] cirio_coco::Error),
@@ -109,6 +109,12 @@ pub enum Error {
     /// An error of candle.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+impl From<cirio_detection::Error> for Error {
+    fn from(error: cirio_detection::Error) -> Self {
+        Self::Detector(Box::new(error))
+    }
 }
 
 impl Error {

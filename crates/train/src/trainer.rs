@@ -68,7 +68,7 @@ impl<'a> Trainer<'a> {
         let mut groups_after = |epochs| -> Result<_> {
             freeze(store, &config.train, epochs);
             learner.build(store)?;
-            Ok(param_groups(&learner.parameters(), &config.train.groups())?)
+            param_groups(&learner.parameters(), &config.train.groups())
         };
         let mut groups = groups_after(0)?;
         if groups.is_empty() {

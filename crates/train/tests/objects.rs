@@ -9,7 +9,7 @@ use cirio_coco::Rle;
 use cirio_data::objects::augment::Augmentation;
 use cirio_data::objects::{Category, Instance, Object, ObjectSet, Outline, Picture, Scene, SceneLoader, SceneLoaderConfig, Scenes};
 use cirio_data::{Order, Strictness};
-use cirio_detection::{Anchors, Body, DetectorConfig, FpnConfig, MaskConfig, RoiConfig, RpnConfig, Transform};
+use cirio_detection::{Anchors, Body, BoxHead, DetectorConfig, FpnConfig, MaskConfig, RoiConfig, RpnConfig, Transform};
 use cirio_nn::layer::{Conv2d, Relu, batch_norm, conv};
 use cirio_nn::{Layers, Store, Weights};
 use cirio_train::optim::{AdamW, Rule};
@@ -104,9 +104,9 @@ fn detector() -> DetectorConfig {
     DetectorConfig {
         transform: Transform { short_sides: vec![32], longest: 32, ..Transform::default() },
         body: Body { layers, taps: ["layer1", "layer2", "layer3", "layer4"].map(String::from).to_vec() },
-        pyramid: FpnConfig { channels: 16, norm: Some(batch_norm()) },
+        pyramid: Some(FpnConfig { channels: 16, norm: Some(batch_norm()) }),
         rpn: RpnConfig { anchors: [8.0, 12.0, 16.0, 24.0, 32.0].map(anchors).to_vec(), ..RpnConfig::default() },
-        roi: RoiConfig { features: 32, ..RoiConfig::new(3) },
+        roi: RoiConfig { head: BoxHead::Linear { features: 32, dropout: 0.0 }, ..RoiConfig::new(3) },
         mask: Some(MaskConfig { convolutions: 1, ..MaskConfig::new(3) }),
         keypoints: None,
     }

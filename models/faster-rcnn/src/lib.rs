@@ -1,5 +1,6 @@
 //! Faster R-CNN (Ren, He, Girshick & Sun, "Faster R-CNN: towards real-time object detection with region proposal networks", 2015) on feature
-//! pyramids (Lin et al., 2017) of ResNet, as torchvision has it: the names of its weights, and its answers.
+//! pyramids (Lin et al., 2017) of ResNet and of MobileNetV3, as torchvision has it: the names of its weights, and its answers. And the form of
+//! 2015: the last maps of VGG-16, without a pyramid.
 //!
 //! ```no_run
 //! use candle_core::{DType, Device, Tensor};
@@ -15,6 +16,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod mobilenet;
+pub mod vgg;
+
 use cirio_detection::{Body, BoxHead, DetectorConfig, FpnConfig, RoiConfig, RpnConfig, Transform};
 use cirio_nn::layer::{BatchNorm, Statistics, batch_norm};
 use cirio_resnet::ResNet;
@@ -25,6 +29,9 @@ pub use candle_core;
 pub use cirio_detection;
 /// The layers and the files of weights, so that a program needs this crate alone.
 pub use cirio_nn;
+
+pub use mobilenet::{mobilenet_v3_large_320_fpn, mobilenet_v3_large_fpn};
+pub use vgg::vgg16;
 
 /// Channels of all levels of the pyramid.
 const CHANNELS: usize = 256;
@@ -64,9 +71,9 @@ pub fn resnet101_fpn(classes: usize) -> DetectorConfig {
 pub fn resnet50_fpn_v2(classes: usize) -> DetectorConfig {
     let first = on_pyramid(ResNet::resnet50(), classes);
     DetectorConfig {
-        pyramid: FpnConfig { norm: Some(batch_norm()), ..first.pyramid },
+        pyramid: Some(FpnConfig { channels: CHANNELS, norm: Some(batch_norm()) }),
         rpn: RpnConfig { convolutions: 2, ..first.rpn },
-        roi: RoiConfig { head: BoxHead::Convolutions(batch_norm()), ..first.roi },
+        roi: RoiConfig { head: BoxHead::Convolutions { features: 1024, norm: batch_norm() }, ..first.roi },
         ..first
     }
 }
@@ -76,7 +83,7 @@ pub fn on_pyramid(body: ResNet, classes: usize) -> DetectorConfig {
     DetectorConfig {
         transform: Transform::default(),
         body: Body { layers: body.features(), taps: STAGES[..4].iter().rev().map(ToString::to_string).collect() },
-        pyramid: FpnConfig { channels: CHANNELS, norm: None },
+        pyramid: Some(FpnConfig { channels: CHANNELS, norm: None }),
         rpn: RpnConfig::default(),
         roi: RoiConfig::new(classes),
         mask: None,
@@ -84,16 +91,44 @@ pub fn on_pyramid(body: ResNet, classes: usize) -> DetectorConfig {
     }
 }
 
-/// Whether a weight of the body stays as it is where its last `trained` stages are trained, 0 to 5: `layer4`, `layer3`, `layer2`, `layer1`, and
+/// Whether a weight of a ResNet stays as it is where its last `trained` stages are trained, 0 to 5: `layer4`, `layer3`, `layer2`, `layer1`, and
 /// the stem. torchvision trains 3. Pyramid and heads are always trained.
 pub fn is_frozen(name: &str, trained: usize) -> bool {
     let Some(rest) = name.strip_prefix("backbone.body.") else { return false };
     trained < STAGES.len() && !STAGES[..trained].iter().any(|stage| rest.starts_with(stage))
 }
 
+/// Whether a weight `prefix`N.… stays as it is where the last `trained` stages are trained; stage i begins with the number `starts[i]`.
+fn is_before(name: &str, prefix: &str, starts: &[usize], trained: usize) -> bool {
+    let number = name.strip_prefix(prefix).and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+    let first = starts.get(starts.len().saturating_sub(trained));
+    number.is_some_and(|number| first.is_none_or(|&first| number < first))
+}
+
 #[cfg(test)]
 mod tests {
+    use candle_core::{DType, Device};
+    use candle_nn::VarBuilder;
+    use cirio_nn::ParameterKind;
+
     use super::*;
+
+    /// torchvision's numbers, which do not count what frozen norms have; and the sum over the paper's layers.
+    #[test]
+    fn parameters_are_as_published() -> cirio_detection::Result<()> {
+        for (detector, expected) in [
+            (resnet50_fpn(91), 41_755_286),
+            (resnet50_fpn_v2(91), 43_712_278),
+            (mobilenet_v3_large_fpn(91), 19_386_354),
+            (mobilenet_v3_large_320_fpn(91), 19_386_354),
+            (vgg16(21), 137_073_622),
+        ] {
+            let parameters = detector.build(VarBuilder::zeros(DType::F32, &Device::Cpu))?.parameters();
+            let trained = parameters.iter().filter(|parameter| parameter.kind != ParameterKind::Buffer);
+            assert_eq!(trained.map(|parameter| parameter.tensor.elem_count()).sum::<usize>(), expected);
+        }
+        Ok(())
+    }
 
     #[test]
     fn the_last_stages_are_trained() {

@@ -16,7 +16,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use cirio_detection::{Anchors, DetectorConfig, FpnConfig, KeypointConfig, Limits, MaskConfig, RoiConfig, RpnConfig, Sampler, Transform};
+use cirio_detection::{
+    Anchors, BoxHead, DetectorConfig, FpnConfig, KeypointConfig, Limits, MaskConfig, RoiConfig, RpnConfig, Sampler, Transform,
+};
 use cirio_nn::layer::batch_norm;
 use cirio_resnet::ResNet;
 
@@ -69,7 +71,7 @@ pub fn small(classes: usize) -> DetectorConfig {
     let anchors = |size: f32| Anchors { sizes: vec![size], ratios: vec![0.5, 1.0, 2.0] };
     DetectorConfig {
         transform: Transform { short_sides: vec![192], longest: 320, ..usual.transform },
-        pyramid: FpnConfig { channels: 64, norm: Some(batch_norm()) },
+        pyramid: Some(FpnConfig { channels: 64, norm: Some(batch_norm()) }),
         rpn: RpnConfig {
             anchors: [24.0, 40.0, 64.0, 96.0, 144.0].map(anchors).to_vec(),
             evaluation: Limits { before: 300, after: 100 },
@@ -77,7 +79,11 @@ pub fn small(classes: usize) -> DetectorConfig {
             sampler: Sampler { count: 128, ..Sampler::ANCHORS },
             ..usual.rpn
         },
-        roi: RoiConfig { features: 128, sampler: Sampler { count: 64, ..Sampler::PROPOSALS }, ..usual.roi },
+        roi: RoiConfig {
+            head: BoxHead::Linear { features: 128, dropout: 0.0 },
+            sampler: Sampler { count: 64, ..Sampler::PROPOSALS },
+            ..usual.roi
+        },
         mask: Some(MaskConfig { convolutions: 3, norm: Some(batch_norm()), ..MaskConfig::new(classes) }),
         ..usual
     }

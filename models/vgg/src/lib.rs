@@ -18,7 +18,7 @@
 
 use cirio_nn::Layers;
 use cirio_nn::init::{Fan, Init};
-use cirio_nn::layer::{AdaptiveAvgPool2d, Conv2d, Dropout, Flatten, Linear, Relu, batch_norm, conv, linear, max_pool};
+use cirio_nn::layer::{AdaptiveAvgPool2d, Conv2d, Dropout, Flatten, Layer, Linear, Relu, batch_norm, conv, linear, max_pool};
 
 /// The tensors, so that a program needs this crate alone.
 pub use candle_core;
@@ -153,17 +153,29 @@ impl Vgg {
 
     /// The convolutions alone, with their pools: (N, C, H, W) to maps.
     pub fn features(&self) -> Layers {
-        let mut index = 0..;
-        let mut name = || format!("features.{}", index.next().unwrap_or_default());
-        self.blocks.iter().fold(Layers::new(self.input), |layers, block| {
-            let block = block.iter().fold(layers, |layers, &filters| {
-                let layers = layers.then(name(), conv3(filters));
-                let layers = if self.batch_norm { layers.then(name(), batch_norm()) } else { layers };
-                layers.then(name(), Relu)
-            });
-            block.then(name(), max_pool(2))
+        let body = self.body();
+        let pool = format!("features.{}", body.sequence().len());
+        Layers::new(self.input).then_all("features.", body.sequence()).then(pool, max_pool(2))
+    }
+
+    /// The features without the last pool, each named by its number alone: below a detector. The last layer of VGG-16, `29`, is the ReLU of
+    /// conv5_3; its maps have a sixteenth of the image's sides.
+    pub fn body(&self) -> Layers {
+        let next = |layers: Layers, layer: Conv2d| {
+            let layers = numbered(layers, layer);
+            numbered(if self.batch_norm { numbered(layers, batch_norm()) } else { layers }, Relu)
+        };
+        self.blocks.iter().enumerate().fold(Layers::new(self.input), |layers, (index, block)| {
+            let layers = if index > 0 { numbered(layers, max_pool(2)) } else { layers };
+            block.iter().fold(layers, |layers, &filters| next(layers, conv3(filters)))
         })
     }
+}
+
+/// Adds a layer that is named by its place.
+fn numbered(layers: Layers, layer: impl Layer) -> Layers {
+    let place = layers.sequence().len().to_string();
+    layers.then(place, layer)
 }
 
 fn conv3(filters: usize) -> Conv2d {
@@ -211,6 +223,14 @@ mod tests {
         assert_eq!(parameters, [280, 910, 910, 910, 910, 910, 1_610]);
         let pools: Vec<String> = layers.iter().filter(|row| row.kind.contains("pool")).map(|row| row.output.to_string()).collect();
         assert_eq!(pools, ["10×16×16", "10×8×8", "10×4×4"]);
+        Ok(())
+    }
+
+    #[test]
+    fn the_body_of_a_detector_ends_with_conv5_3() -> cirio_nn::Result<()> {
+        let body = Vgg::vgg16().body().with_input([3, 64, 96]);
+        assert_eq!(body.sequence().iter().last().map(|(name, layer)| (name, layer.kind())), Some(("29", "ReLU".to_owned())));
+        assert_eq!(body.output()?.dims(), [512, 4, 6]);
         Ok(())
     }
 

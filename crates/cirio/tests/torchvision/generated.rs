@@ -4,14 +4,15 @@
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use candle_nn::var_builder::{SimpleBackend, VarBuilder};
 
-/// Predictions of detectors, of moderate size: else all scores are 0 or 1.
-const SMALL: [(&str, f64); 6] = [
+/// Predictions of detectors, of moderate size: else all scores are 0 or 1. MobileNet's maps, which grow from block to block, as well.
+const SMALL: [(&str, f64); 7] = [
     ("cls_logits", 0.25),
     ("rpn.head.bbox_pred", 0.05),
     ("box_predictor.bbox_pred", 0.3),
     ("cls_score", 0.12),
     ("mask_fcn_logits", 0.25),
     ("kps_score_lowres", 0.25),
+    ("body.13.block.3.0", 0.1),
 ];
 
 /// Every weight of a network, for a seed.

@@ -48,7 +48,7 @@ impl Args {
         let (name, about, layers) = match cirio::find_detector(&self.model) {
             Ok(model) => {
                 let layers = model.config(self.classes.unwrap_or(model.classes)).body.layers;
-                (model.name, format!("the network below its pyramid, which with the heads makes {}", model.about), layers)
+                (model.name, format!("the network below its heads, which makes {}", model.about), layers)
             }
             Err(_) => {
                 let model = cirio::find(&self.model)?;

@@ -165,7 +165,7 @@ fn of_pictures(error: cirio_detection::Error, batch: &SceneBatch) -> Error {
         cirio_detection::Error::Image { index, .. } | cirio_detection::Error::Target { index, .. } => batch.names.get(*index).cloned(),
         _ => None,
     };
-    Error::Batch { pictures: picture.unwrap_or_else(|| named(&batch.names)), error }
+    Error::Batch { pictures: picture.unwrap_or_else(|| named(&batch.names)), error: Box::new(error) }
 }
 
 /// The number of the pictures, and a hash of their names and sizes.

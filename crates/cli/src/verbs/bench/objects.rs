@@ -59,7 +59,7 @@ pub fn run(args: &Args, model: &'static DetectorModel, device: &Device, json: bo
         true => (train(&detector, &pictures, args.seconds)?, Vec::new()),
         false => {
             let detector = detector.for_inference()?;
-            let times = timed(args.seconds, || Ok(detect(&detector, &pictures, &mut |_, _| {})?))?;
+            let times = timed(args.seconds, || detect(&detector, &pictures, &mut |_, _| {}))?;
             (times, if args.layers { stages(&detector, &pictures, args.seconds)? } else { Vec::new() })
         }
     };
@@ -90,13 +90,13 @@ fn detect(detector: &Detector, pictures: &[Tensor], told: &mut dyn FnMut(&'stati
     };
     let batch = detector.batch(pictures)?;
     done("resize");
-    let levels = detector.pyramid().forward(&batch.images, Mode::Evaluation)?;
+    let levels = detector.backbone().forward(&batch.images, Mode::Evaluation)?;
     done("backbone");
     let said = detector.rpn().forward(&levels, Mode::Evaluation)?;
     done("proposals' head");
     let found = regions(&detector.rpn().proposals(&said, &batch, Mode::Evaluation)?);
     done("proposals' selection");
-    let levels = &levels[..levels.len() - 1];
+    let levels = detector.backbone().for_regions(&levels);
     let features = detector.boxes().features(levels, &batch, &found)?;
     done("regions' features");
     let predictions = detector.boxes().predict(&features, Mode::Evaluation)?;

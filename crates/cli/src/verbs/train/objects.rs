@@ -96,7 +96,7 @@ impl Work {
         }
         for prefix in &config.train.freeze {
             if !built.parameters().iter().any(|parameter| parameter.name.starts_with(prefix.as_str())) {
-                bail!("--freeze {prefix}: no weight's name begins so; they begin with backbone.body, backbone.fpn, rpn and roi_heads");
+                bail!("--freeze {prefix}: no weight's name begins so; they begin with backbone, rpn and roi_heads");
             }
         }
         Ok(Self { detector, store, device: device.clone() })
