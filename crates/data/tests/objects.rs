@@ -288,10 +288,12 @@ fn conversion_and_back() {
         assert!(losses.iter().zip(&converted.losses).all(|(start, loss)| loss.starts_with(start)), "{:?}", converted.losses);
         assert_eq!(Format::of(&out).expect("a format"), format);
         let after = train(&out).expect(name);
-        assert_eq!((after.problems.len(), stems(&after)), (0, vec!["a".to_owned(), "a-2".to_owned()]), "{name}");
+        let mut names = stems(&after);
+        names.sort_unstable();
+        assert_eq!((after.problems.len(), names), (0, vec!["a".to_owned(), "a-2".to_owned()]), "{name}");
         assert!(after.pictures.iter().all(|picture| picture.path.is_file()));
         let whole = |objects: &[Object]| objects.iter().map(|object| object.edges.map(f64::round)).collect::<Vec<_>>();
-        let first = |set: &ObjectSet| whole(&set.pictures[0].objects);
+        let first = |set: &ObjectSet| whole(&set.pictures.iter().find(|picture| picture.path.ends_with("a.png")).expect("a.png").objects);
         assert_eq!(first(&after), first(&before), "{name}");
         assert_eq!(
             after.categories.iter().map(|category| &category.name).collect::<Vec<_>>(),
