@@ -14,9 +14,7 @@ pub(in crate::objects) fn write(set: &ObjectSet, folder: &Path) -> Result<()> {
         let [height, width] = picture.size.map(|side| side as f64);
         let objects = picture.objects.iter().filter(|object| !object.crowd);
         let text: String = objects.map(|object| line(object, [width, height])).collect();
-        let mut name = picture.path.file_stem().unwrap_or_default().to_owned();
-        name.push(".txt");
-        let file = folder.join(name);
+        let file = folder.join(format!("{}.txt", picture.path.file_stem().unwrap_or_default().to_string_lossy()));
         write_whole(&file, text.as_bytes()).map_err(|error| Error::io(&file, error))?;
     }
     Ok(())
