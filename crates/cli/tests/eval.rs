@@ -216,7 +216,7 @@ fn found_objects_that_cannot_be_measured_are_refused() {
     fails(&["eval", "--results", &results, "--data", &data, "--kind", "masks"], 1, &["no mask"]);
     fails(&["eval", "--results", &results, "--data", &data, "--sigmas", "0.1,0.2"], 1, &["17 key points instead of 2"]);
     fails(&["eval", "--results", &data, "--data", &data], 1, &["annotations.json", "list of entries"]);
-    fails(&["eval", "--data", &data, "--kind", "boxes"], 2, &["--results"]);
+    fails(&["eval", "--model", "maskrcnn_small", "--data", &data, "--kind", "boxes"], 1, &["none of the data's classes"]);
     fails(&["eval", "--results", &results, "--data", &data, "--model", "lenet5"], 2, &["--model"]);
     let mut nameless = case["annotations"].clone();
     nameless["categories"].as_array_mut().expect("categories").iter_mut().for_each(|category| category["keypoints"] = Value::Array(vec![]));

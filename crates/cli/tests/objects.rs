@@ -88,7 +88,7 @@ fn what_makes_no_sense_is_said() {
         (&["--mixup", "0.2"][..], 2, &["--mixup", "classifiers"][..]),
         (&["--find-lr"], 2, &["--find-lr", "classifiers"]),
         (&["--augment", "crop:2"], 2, &["--augment", "crop", "hflip"]),
-        (&["--freeze", "conv9"], 1, &["--freeze conv9", "backbone.body"]),
+        (&["--freeze", "conv9"], 1, &["--freeze conv9", "backbone"]),
         (&["--lr", "-1"], 2, &["-1"]),
         (&["--weights", "lenet5/fashion-mnist"], 1, &["lenet5"]),
     ] {
@@ -96,6 +96,11 @@ fn what_makes_no_sense_is_said() {
         fails(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), code, words);
     }
     fails(&["train", "--model", "maskrcnn_small", "--data", "examples/data/fashion-small"], 1, &["no labels of objects"]);
+    fails(&["eval", "--model", "maskrcnn_small", "--data", SCENES, "--split", "val", "--tta", "flip"], 2, &["--tta", "classifiers"]);
+    let lenet = ["eval", "--model", "lenet5", "--data", "examples/data/fashion-small"];
+    for flags in [&["--save-json", "x.json"][..], &["--kind", "boxes"], &["--plot", "x.svg"], &["--frozen-bn-eps", "0"]] {
+        fails(&[&lenet[..], flags].concat(), 2, &[flags[0], "detectors"]);
+    }
     fails(&["bench", "--model", "maskrcnn_small", "--half-weights"], 2, &["--half-weights", "classifiers"]);
     let bench = json(&["bench", "--model", "maskrcnn_small", "--size", "96x128", "--seconds", "0", "--layers", "--json"]);
     assert!(bench["median_ms"].is_number() && bench["stages"].as_array().is_some_and(|stages| stages.len() >= 7), "{bench}");

@@ -7,7 +7,7 @@ mod results;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use candle_core::Tensor;
 use cirio_data::{Dataset, Loader, LoaderConfig, OpenOptions, Relabelled, Strictness, open};
 use cirio_train::{RunFolder, Scores, average_views, evaluate};
@@ -80,7 +80,13 @@ impl Args {
         }
         let (found, model) = self.network.choose()?;
         if let Ok(model) = cirio::find_detector(&model) {
+            if !matches!(self.tta, parse::Tta::None) {
+                bail!(Usage(format!("--tta: only for classifiers, and {} is a detector", model.name)));
+            }
             return objects::run(&self, &found, model, json);
+        }
+        if let Some(flag) = self.found.given().or(self.objects.given()) {
+            bail!(Usage(format!("{flag}: only for detectors, and {model} is a classifier")));
         }
         let network = self.network.classifier(found, cirio::find(&model)?)?;
         let dataset = self.open(&network)?;

@@ -30,6 +30,14 @@ pub struct Flags {
     frozen_bn_eps: Option<f64>,
 }
 
+impl Flags {
+    /// The first of these flags that is given.
+    pub fn given(&self) -> Option<&'static str> {
+        let flags = [(self.save_json.is_some(), "--save-json"), (self.frozen_bn_eps.is_some(), "--frozen-bn-eps")];
+        flags.into_iter().find_map(|(given, flag)| given.then_some(flag))
+    }
+}
+
 /// Finds the objects in all pictures, and tells how good that is.
 pub fn run(args: &Args, found: &Resolved, model: &'static DetectorModel, json: bool) -> Result<()> {
     let finder = Rules::for_evaluation(args.objects.frozen_bn_eps).load(&args.network, found, model)?;

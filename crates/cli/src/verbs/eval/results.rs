@@ -108,6 +108,12 @@ impl Serialize for Numbers {
 }
 
 impl Flags {
+    /// The first of these flags that is given.
+    pub fn given(&self) -> Option<&'static str> {
+        let flags = [(self.kind.is_some(), "--kind"), (!self.sigmas.is_empty(), "--sigmas"), (self.plot.is_some(), "--plot")];
+        flags.into_iter().find_map(|(given, flag)| given.then_some(flag))
+    }
+
     /// Compares the results with the labels and tells it.
     pub fn run(&self, results: &Path, data: &Path, per_class: bool, json: bool) -> Result<()> {
         let set = coco::read(data, data.parent().unwrap_or(Path::new("")))?;
