@@ -17,7 +17,7 @@ use cirio_data::objects::{Category, ObjectSet, SceneLoader, SceneLoaderConfig};
 use cirio_data::{OpenOptions, Order, Split};
 use cirio_hub::Registry;
 use cirio_train::optim::{AdamW, Rule};
-use cirio_train::{EpochLine, Held, ObjectConfig, ObjectFinder, Progress, Quality, RunConfig, RunFolder, TrainConfig, Trainer};
+use cirio_train::{EpochLine, Labelled, ObjectConfig, ObjectFinder, Progress, Quality, RunConfig, RunFolder, TrainConfig, Trainer};
 
 /// What the ten articles are, in the order of the data's categories.
 const KINDS: [(&str, &[&str]); 3] = [
@@ -62,8 +62,8 @@ fn main() -> Result<()> {
     let plain = SceneLoaderConfig { batch: 1, ..SceneLoaderConfig::default() };
     let shuffled = SceneLoaderConfig { batch: config.train.batch, order: Order::Shuffled, ..plain.clone() };
     let augment = config.objects.as_ref().map(|objects| objects.augment.clone()).unwrap_or_default();
-    let pictures = SceneLoader::new(train, shuffled, augment)?;
-    let held = Held { loader: SceneLoader::new(held_out.clone(), plain, Augmentation::default())?, set: held_out };
+    let pictures = Labelled { loader: SceneLoader::new(train.clone(), shuffled, augment)?, set: train };
+    let held = Labelled { loader: SceneLoader::new(held_out.clone(), plain, Augmentation::default())?, set: held_out };
     let learner = ObjectFinder::new(detector, &store, &config.train, pictures, Some(held), &Device::Cpu)?;
 
     let folder = tempfile::tempdir()?;

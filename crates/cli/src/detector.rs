@@ -6,6 +6,7 @@ use cirio::DetectorModel;
 use cirio::nn::Weights;
 use cirio_detection::{Detector, DetectorConfig};
 use cirio_hub::{Resolved, spelling};
+use cirio_train::ObjectConfig;
 
 use crate::console::Usage;
 use crate::network::Choice;
@@ -77,7 +78,14 @@ impl Rules {
         let wanted = self.labels(&classes)?;
         let score = self.score.unwrap_or(0.5);
         let most = self.max_detections.unwrap_or(100);
-        let mut config = self.config(model, classes.len(), found.entry.as_ref().and_then(|entry| entry.frozen_eps))?;
+        let trained = weights.metadata().get("objects").map(|text| serde_json::from_str::<ObjectConfig>(text)).transpose();
+        let trained = trained.with_context(|| format!("{name}: what it says about its pictures"))?;
+        let known = found.entry.as_ref().and_then(|entry| entry.frozen_eps).or(trained.as_ref().and_then(|trained| trained.frozen_eps));
+        let mut config = self.config(model, classes.len(), known)?;
+        if let Some(trained) = trained {
+            config.transform.short_sides = trained.short_sides;
+            config.transform.longest = trained.longest;
+        }
         if let (Some(keypoints), Some(&[_, points, ..])) = (&mut config.keypoints, weights.shapes().get(POINTS).map(Vec::as_slice)) {
             keypoints.points = points;
         }

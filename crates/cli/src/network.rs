@@ -47,6 +47,11 @@ impl Hub {
         Ok(Registry::locate()?.with_downloads(downloads))
     }
 
+    /// Finds weights for a model to begin with. A full name says for which detector the weights are; another one may begin with them.
+    pub fn find_for(&self, model: &str, weights: &str) -> Result<Resolved> {
+        self.find(Some(model).filter(|model| !(is_detector(model) && weights.contains('/'))), weights)
+    }
+
     /// Finds weights, and fetches them if they are not here.
     pub fn find(&self, model: Option<&str>, weights: &str) -> Result<Resolved> {
         let mut bar = Fetched::default();
@@ -127,9 +132,10 @@ impl Choice {
     fn resolve(&self) -> Result<Resolved> {
         let model = self.model.as_deref();
         if let Some(weights) = &self.weights {
-            // A full name says for which detector the weights are; another one may be asked for.
-            let model = model.filter(|model| !(is_detector(model) && weights.contains('/')));
-            return self.hub.find(model, weights);
+            return match model {
+                Some(model) => self.hub.find_for(model, weights),
+                None => self.hub.find(None, weights),
+            };
         }
         let registry = self.hub.registry()?;
         match registry.entries().iter().find(|entry| model.is_none_or(|model| model == entry.model)) {

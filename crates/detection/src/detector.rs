@@ -58,20 +58,28 @@ impl DetectorConfig {
     /// # Errors
     /// When a weight is missing, unused or of another shape: all of them in one report.
     pub fn load(&self, weights: &Weights, device: &Device) -> Result<Detector> {
-        let old = weights.shapes().contains_key("rpn.head.conv.weight");
-        let (detector, mut report) = weights.build(device, |weights| match old {
-            true => self.build(weights.rename_f(names::old)),
-            false => self.build(weights),
-        })?;
-        let needless = |name: &String| {
-            name.ends_with("num_batches_tracked")
-                || (self.mask.is_none() && name.starts_with("roi_heads.mask_"))
-                || (self.keypoints.is_none() && name.starts_with("roi_heads.keypoint_"))
-        };
-        report.unused.retain(|name| !needless(name));
+        let (detector, mut report) = spelt_today(weights)?.build(device, |weights| self.build(weights))?;
+        report.unused.retain(|name| self.misses(name));
         report.complete()?;
         Ok(detector)
     }
+
+    /// Whether a weight of a file that this detector has no use for is to be told: others' masks and key points, and the counters of norms,
+    /// are left without a word.
+    pub fn misses(&self, unused: &str) -> bool {
+        let needless = unused.ends_with("num_batches_tracked")
+            || (self.mask.is_none() && unused.starts_with("roi_heads.mask_"))
+            || (self.keypoints.is_none() && unused.starts_with("roi_heads.keypoint_"));
+        !needless
+    }
+}
+
+/// The weights of a file of torchvision's in its spelling of today; files of before 2022, which the published ones are, have another.
+///
+/// # Errors
+/// When two weights get the same name.
+pub fn spelt_today(weights: &Weights) -> Result<Weights> {
+    Ok(weights.respelled(|name, shape| (names::today(name), shape.to_vec()))?)
 }
 
 /// A detector with its weights. Those are named as torchvision's: `backbone.…`, `rpn.…`, `roi_heads.…`.

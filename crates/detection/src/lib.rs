@@ -47,7 +47,7 @@ pub use backbone::Backbone;
 pub use boxes::Xyxy;
 pub use cirio_coco::Rle;
 pub use coder::BoxCoder;
-pub use detector::{Detector, DetectorConfig};
+pub use detector::{Detector, DetectorConfig, spelt_today};
 pub use error::{Error, Result};
 pub use fpn::{Body, FpnConfig, Pyramid};
 pub use mask::{MaskBranch, MaskConfig};

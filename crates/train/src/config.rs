@@ -268,6 +268,9 @@ impl RunConfig {
         if let Some(preprocess) = &self.preprocess {
             texts.insert("preprocess".to_owned(), serde_json::to_string(preprocess)?);
         }
+        if let Some(objects) = &self.objects {
+            texts.insert("objects".to_owned(), serde_json::to_string(objects)?);
+        }
         Ok(texts)
     }
 }

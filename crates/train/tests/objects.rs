@@ -13,7 +13,7 @@ use cirio_detection::{Anchors, Body, BoxHead, DetectorConfig, FpnConfig, MaskCon
 use cirio_nn::layer::{Conv2d, Relu, batch_norm, conv};
 use cirio_nn::{Layers, Store, Weights};
 use cirio_train::optim::{AdamW, Rule};
-use cirio_train::{Held, ObjectConfig, ObjectFinder, Outcome, Progress, Quality, Result, RunConfig, RunFolder, TrainConfig, Trainer};
+use cirio_train::{Labelled, ObjectConfig, ObjectFinder, Outcome, Progress, Quality, Result, RunConfig, RunFolder, TrainConfig, Trainer};
 use cirio_vision::Image;
 
 const SIDE: usize = 32;
@@ -152,8 +152,8 @@ fn train(folder: &Path, config: RunConfig, workers: usize, broken: Option<usize>
     let shuffled = SceneLoaderConfig { order: Order::Shuffled, ..plain.clone() };
     let augment = config.objects.as_ref().map(|objects| objects.augment.clone()).unwrap_or_default();
     let loader = SceneLoader::new(Arc::new(Toy { broken }), shuffled, augment)?;
-    let held = Held { loader: SceneLoader::new(Arc::new(Toy { broken: None }), plain, Augmentation::default())?, set: labels() };
-    let learner = ObjectFinder::new(detector(), &store, &config.train, loader, Some(held), &Device::Cpu)?;
+    let held = Labelled { loader: SceneLoader::new(Arc::new(Toy { broken: None }), plain, Augmentation::default())?, set: labels() };
+    let learner = ObjectFinder::new(detector(), &store, &config.train, Labelled { loader, set: labels() }, Some(held), &Device::Cpu)?;
     Trainer::new(learner, &store, config, folder)?.run(progress)
 }
 
@@ -166,7 +166,7 @@ fn weights(folder: &Path) -> [Vec<u8>; 2] {
 fn it_learns_and_says_what_its_weights_are() -> Result<()> {
     let folder = tempfile::tempdir().expect("a folder");
     let config = config();
-    let config = RunConfig { train: TrainConfig { epochs: 30, ema: 0.9, ..config.train }, ..config };
+    let config = RunConfig { train: TrainConfig { epochs: 24, ema: 0.9, ..config.train }, ..config };
     let outcome = train(folder.path(), config, 1, None, &mut ())?;
     let Some((_, Quality::Objects(best))) = outcome.best else { panic!("{outcome:?}") };
     assert!(best.bbox_ap50 > 0.9 && best.segm_ap50.is_some_and(|precision| precision > 0.9), "{best:?}");

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use candle_core::Tensor;
+use cirio_data::objects::ObjectSet;
 use cirio_data::{Dataset, Loader, LoaderConfig, OpenOptions, Relabelled, Strictness, open};
 use cirio_train::{RunFolder, Scores, average_views, evaluate};
 use cirio_vision::Views;
@@ -136,6 +137,15 @@ impl Args {
         let relabelled = Relabelled::new(dataset, &network.classes);
         let relabelled = relabelled.with_context(|| format!("{} has other classes than {}", self.data.display(), network.name))?;
         Ok((Arc::new(relabelled), strictness))
+    }
+}
+
+/// Says what was left out of the labels of a set.
+pub fn warn_of_problems(set: &ObjectSet) {
+    const TOLD: usize = 5;
+    set.problems.iter().take(TOLD).for_each(|problem| say(format_args!("warning: {problem}")));
+    if set.problems.len() > TOLD {
+        say(format_args!("warning: {}: {} more of these", set.name, set.problems.len() - TOLD));
     }
 }
 

@@ -48,6 +48,18 @@ impl Kind {
         Self::Keypoints { sigmas: tenths.map(|sigma| sigma / 10.0).to_vec() }
     }
 
+    /// Key points, so many of each object. The 17 points of a person have COCO's deviations; of others nothing is known, and each has the mean of
+    /// those.
+    pub fn keypoints(points: usize) -> Self {
+        match Self::person() {
+            Self::Keypoints { sigmas } if sigmas.len() != points => {
+                let mean = sigmas.iter().sum::<f64>() / sigmas.len() as f64;
+                Self::Keypoints { sigmas: vec![mean; points] }
+            }
+            person => person,
+        }
+    }
+
     /// The objects that count in a picture and a category: those with the highest scores.
     pub fn most(&self) -> usize {
         if matches!(self, Self::Keypoints { .. }) { 20 } else { 100 }

@@ -66,7 +66,7 @@ impl ObjectMeasures {
     pub fn new(set: Arc<ObjectSet>, detector: &DetectorConfig) -> Self {
         let evaluation = |kind| Evaluation::new(kind, set.categories.len());
         let masks = detector.mask.as_ref().map(|_| evaluation(Kind::Masks));
-        let keypoints = detector.keypoints.as_ref().map(|keypoints| evaluation(kind(keypoints.points)));
+        let keypoints = detector.keypoints.as_ref().map(|keypoints| evaluation(Kind::keypoints(keypoints.points)));
         Self { boxes: evaluation(Kind::Boxes), masks, keypoints, set, pictures: 0 }
     }
 
@@ -106,17 +106,6 @@ impl ObjectMeasures {
     /// The names of the classes.
     pub fn classes(&self) -> impl Iterator<Item = &str> {
         self.set.categories.iter().map(|category| category.name.as_str())
-    }
-}
-
-/// The 17 points of a person have COCO's deviations; of others nothing is known, and each has the mean of those.
-fn kind(points: usize) -> Kind {
-    match (Kind::person(), points) {
-        (Kind::Keypoints { sigmas }, points) if sigmas.len() != points => {
-            let mean = sigmas.iter().sum::<f64>() / sigmas.len() as f64;
-            Kind::Keypoints { sigmas: vec![mean; points] }
-        }
-        (person, _) => person,
     }
 }
 

@@ -5,7 +5,7 @@ mod measure;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use cirio_data::objects::{Instance, Keypoint, ObjectSet, Scene, SceneBatch, SceneLoader, Scenes};
+use cirio_data::objects::{Instance, Keypoint, ObjectSet, Scene, SceneBatch, SceneLoader};
 use cirio_data::{Purpose, derived_rng};
 use cirio_detection::{Detector, DetectorConfig, Losses, Target};
 use cirio_nn::{DropoutState, Parameter, Store};
@@ -22,15 +22,15 @@ pub struct ObjectFinder {
     detector: Detector,
     seed: u64,
     device: Device,
-    train: SceneLoader,
-    val: Option<Held>,
+    train: Labelled,
+    val: Option<Labelled>,
 }
 
-/// Pictures that are held out for validation.
-pub struct Held {
-    /// The pictures.
+/// Pictures with their labels.
+pub struct Labelled {
+    /// The pictures, as they are learnt from or looked at.
     pub loader: SceneLoader,
-    /// What is in them: crowds too.
+    /// The set that the loader reads, with all its labels: crowds too.
     pub set: Arc<ObjectSet>,
 }
 
@@ -43,8 +43,8 @@ impl ObjectFinder {
         config: DetectorConfig,
         store: &Store,
         recipe: &TrainConfig,
-        train: SceneLoader,
-        val: Option<Held>,
+        train: Labelled,
+        val: Option<Labelled>,
         device: &Device,
     ) -> Result<Self> {
         let detector = config.build(store.var_builder())?;
@@ -52,11 +52,11 @@ impl ObjectFinder {
     }
 
     /// The loss over the pictures for validation, each with the same choice of anchors and proposals at any time.
-    fn validation_loss(&self, held: &Held) -> Result<f64> {
+    fn validation_loss(&self, held: &Labelled) -> Result<f64> {
         let (mut sum, mut pictures) = (0.0, 0);
         for batch in held.loader.epoch(0) {
             let batch = batch?;
-            let (images, targets) = inputs(&batch.scenes, &self.device)?;
+            let (images, targets) = inputs(&batch.scenes, &self.config, &self.device)?;
             let rng = &mut derived_rng(self.seed, 0, Purpose::Batch, batch.number as u64);
             let losses = self.detector.validation_losses(&images, &targets, rng).map_err(|error| of_pictures(error, &batch))?;
             sum += scalar(&losses.total()?)? * batch.scenes.len() as f64;
@@ -89,19 +89,18 @@ impl Learner for ObjectFinder {
     }
 
     fn pictures(&self) -> [(usize, u64); 2] {
-        let held = self.val.as_ref().map(|held| &held.loader);
-        [Some(&self.train), held].map(|loader| loader.map_or_else(Default::default, |loader| known(loader.scenes().as_ref())))
+        [Some(&self.train), self.val.as_ref()].map(|labelled| labelled.map_or_else(Default::default, |labelled| known(&labelled.set)))
     }
 
     fn batches(&self) -> usize {
-        self.train.batches()
+        self.train.loader.batches()
     }
 
     fn epoch(&mut self, epoch: u64, step: &mut dyn FnMut(Batched) -> Result<()>) -> Result<Epoch> {
-        let mut batches = self.train.epoch(epoch);
+        let mut batches = self.train.loader.epoch(epoch);
         for batch in batches.by_ref() {
             let batch = batch?;
-            let (images, targets) = inputs(&batch.scenes, &self.device)?;
+            let (images, targets) = inputs(&batch.scenes, &self.config, &self.device)?;
             let rng = &mut derived_rng(self.seed, epoch, Purpose::Batch, batch.number as u64);
             let losses = self.detector.losses(&images, &targets, rng).map_err(|error| of_pictures(error, &batch))?;
             let names = || named(&batch.names);
@@ -118,7 +117,7 @@ impl Learner for ObjectFinder {
         let mut pictures = held.loader.epoch(0);
         for batch in pictures.by_ref() {
             let batch = batch?;
-            let (images, _) = inputs(&batch.scenes, &self.device)?;
+            let (images, _) = inputs(&batch.scenes, &self.config, &self.device)?;
             for (found, &index) in detector.detect(&images)?.iter().zip(&batch.indices) {
                 measures.add(index, found)?;
             }
@@ -128,23 +127,33 @@ impl Learner for ObjectFinder {
     }
 }
 
-/// Pictures (3, H, W) with values in 0 … 1, and what is to be found in them.
-fn inputs(scenes: &[Scene], device: &Device) -> Result<(Vec<Tensor>, Vec<Target>)> {
+/// Pictures (3, H, W) with values in 0 … 1, and what a detector of this kind is to find in them.
+fn inputs(scenes: &[Scene], config: &DetectorConfig, device: &Device) -> Result<(Vec<Tensor>, Vec<Target>)> {
     let picture = |scene: &Scene| Ok(to_tensor(&scene.image.to_rgb(), &[0.0; 3], &[1.0; 3], device)?);
-    let target = |scene: &Scene| target(&scene.instances, [scene.image.height(), scene.image.width()], device);
+    let target = |scene: &Scene| target(scene, config, device);
     Ok((scenes.iter().map(picture).collect::<Result<_>>()?, scenes.iter().map(target).collect::<Result<_>>()?))
 }
 
 /// Classes count from 0 in data sets; for a detector 0 is the background.
-fn target(instances: &[Instance], [rows, columns]: [usize; 2], device: &Device) -> Result<Target> {
+fn target(scene: &Scene, config: &DetectorConfig, device: &Device) -> Result<Target> {
+    let (instances, [rows, columns]) = (&scene.instances, [scene.image.height(), scene.image.width()]);
     let masks: Option<Vec<&[u8]>> = instances.iter().map(|instance| instance.mask.as_deref()).collect();
     let stacked = |masks: Vec<&[u8]>| Tensor::from_vec(masks.concat(), (masks.len(), rows, columns), device);
+    let points = |count: usize| instances.iter().map(|instance| points(instance, count)).collect();
     Ok(Target {
         boxes: instances.iter().map(|instance| instance.edges).collect(),
         labels: instances.iter().map(|instance| instance.class as u32 + 1).collect(),
-        masks: masks.map(stacked).transpose()?,
-        keypoints: Some(instances.iter().map(|instance| instance.keypoints.iter().map(point).collect()).collect()),
+        masks: masks.filter(|_| config.mask.is_some()).map(stacked).transpose()?,
+        keypoints: config.keypoints.as_ref().map(|keypoints| points(keypoints.points)),
     })
+}
+
+/// The points of an object; one whose points were not labelled has as many that are not known.
+fn points(instance: &Instance, count: usize) -> Vec<[f32; 3]> {
+    match instance.keypoints.is_empty() {
+        true => vec![[0.0; 3]; count],
+        false => instance.keypoints.iter().map(point).collect(),
+    }
 }
 
 fn point(point: &Keypoint) -> [f32; 3] {
@@ -168,11 +177,14 @@ fn of_pictures(error: cirio_detection::Error, batch: &SceneBatch) -> Error {
     Error::Batch { pictures: picture.unwrap_or_else(|| named(&batch.names)), error: Box::new(error) }
 }
 
-/// The number of the pictures, and a hash of their names and sizes.
-fn known(scenes: &dyn Scenes) -> (usize, u64) {
-    let named = (0..scenes.len()).map(|index| {
-        let [rows, columns] = scenes.size(index);
-        (scenes.picture_name(index), (rows as u32).wrapping_mul(0x9e37_79b9) ^ columns as u32)
+/// The number of the pictures, and a hash of their names and labels.
+fn known(set: &ObjectSet) -> (usize, u64) {
+    let pictures = set.pictures.iter().map(|picture| {
+        let name = picture.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        (name, picture.objects.len() as u32)
     });
-    (scenes.len(), fingerprint(named))
+    let classes = set.categories.iter().map(|category| (category.name.clone(), 0));
+    let objects =
+        set.pictures.iter().flat_map(|picture| &picture.objects).map(|object| (format!("{:?}", object.edges), object.class as u32));
+    (set.len(), fingerprint(pictures.chain(classes).chain(objects)))
 }

@@ -131,7 +131,7 @@ fn stages(detector: &Detector, pictures: &[Tensor], seconds: f64) -> Result<Vec<
 
 /// Milliseconds of each step of training, with five objects in each picture.
 fn train(detector: &Detector, pictures: &[Tensor], seconds: f64) -> Result<Vec<f64>> {
-    let targets = pictures.iter().map(target).collect::<Result<Vec<Target>>>()?;
+    let targets = pictures.iter().map(|picture| target(picture, detector)).collect::<Result<Vec<Target>>>()?;
     let recipe = TrainConfig::default();
     let groups = param_groups(&detector.parameters(), &recipe.groups())?;
     let mut optimizer = Optimizer::new(recipe.optimizer, groups)?;
@@ -144,8 +144,8 @@ fn train(detector: &Detector, pictures: &[Tensor], seconds: f64) -> Result<Vec<f
     })
 }
 
-/// Five boxes along the diagonal, each a third of the picture's sides, filled.
-fn target(picture: &Tensor) -> Result<Target> {
+/// Five boxes along the diagonal, each a third of the picture's sides, filled; key points are in their middles.
+fn target(picture: &Tensor, detector: &Detector) -> Result<Target> {
     const OBJECTS: usize = 5;
     let (_, rows, columns) = picture.dims3()?;
     let corner = |object: usize, side: usize| object * side / 8;
@@ -160,11 +160,13 @@ fn target(picture: &Tensor) -> Result<Target> {
         let (top, left) = (corner(object, rows), corner(object, columns));
         [left as f32, top as f32, (left + columns / 3) as f32, (top + rows / 3) as f32]
     };
+    let middle = |[left, top, right, bottom]: [f32; 4]| [(left + right) / 2.0, (top + bottom) / 2.0, 2.0];
+    let points = |count: usize| (0..OBJECTS).map(|object| vec![middle(edges(object)); count]).collect();
     Ok(Target {
         boxes: (0..OBJECTS).map(edges).collect(),
         labels: vec![1; OBJECTS],
         masks: Some(Tensor::from_vec(masks, (OBJECTS, rows, columns), picture.device())?),
-        keypoints: None,
+        keypoints: detector.keypoints().map(|branch| points(branch.points())),
     })
 }
 

@@ -13,8 +13,8 @@ use cirio_hub::{Resolved, Source};
 use cirio_train::{RunFolder, as_found};
 use cirio_vision::to_tensor;
 
-use super::Args;
 use super::results::Told;
+use super::{Args, warn_of_problems};
 use crate::console::{Usage, say};
 use crate::detector::Rules;
 use crate::{parse, progress};
@@ -43,7 +43,8 @@ pub fn run(args: &Args, found: &Resolved, model: &'static DetectorModel, json: b
     let finder = Rules::for_evaluation(args.objects.frozen_bn_eps).load(&args.network, found, model)?;
     let set = Arc::new(open(args, found)?);
     let classes = Classes::new(&finder.classes, &set)?;
-    let mut all = vec![Vec::new(); set.len()];
+    warn_of_problems(&set);
+    let (mut read, mut all) = (Vec::new(), Vec::new());
     let config = SceneLoaderConfig {
         batch: 1,
         workers: 1,
@@ -57,12 +58,15 @@ pub fn run(args: &Args, found: &Resolved, model: &'static DetectorModel, json: b
         let batch = batch?;
         for (scene, &index) in batch.scenes.iter().zip(&batch.indices) {
             let input = to_tensor(&scene.image.to_rgb(), &[0.0; 3], &[1.0; 3], &finder.device)?;
-            all[index] = classes.of(&finder.detector.detect(&[input])?.swap_remove(0))?;
+            all.push(classes.of(&finder.detector.detect(&[input])?.swap_remove(0))?);
+            read.push(index);
             bar.inc(1);
         }
     }
     bar.finish_and_clear();
     pictures.skipped().iter().for_each(|skipped| say(format_args!("warning: left out {}: {}", skipped.picture, skipped.reason)));
+    // What could not be read counts neither for the detector nor against it.
+    let set = set.subset(&read)?;
     if let Some(file) = &args.objects.save_json {
         coco::write_results(&set, &all, file)?;
     }

@@ -8,11 +8,8 @@ use cirio_data::objects::{ObjectSet, coco};
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
 
-use super::plot;
-use crate::console::{Usage, print, print_json, say};
-
-/// The problems of labels that are told one by one.
-const TOLD: usize = 5;
+use super::{plot, warn_of_problems};
+use crate::console::{Usage, print, print_json};
 
 /// Flags of the evaluation of found objects.
 #[derive(clap::Args)]
@@ -23,7 +20,7 @@ pub struct Flags {
     /// Detectors and results: what is compared [default: all that was found].
     #[arg(long, value_enum)]
     kind: Option<What>,
-    /// How far people differ in each key point, as a share of the root of the area: 0.026,0.025,… [default: COCO's for its 17 points].
+    /// How far people differ in each key point, as a share of the root of the area: 0.026,0.025,… [default: COCO's for its 17 points, for other points their mean].
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
     sigmas: Vec<f64>,
     /// Detectors and results: draw precision over recall.
@@ -117,10 +114,7 @@ impl Flags {
     /// Compares the results with the labels and tells it.
     pub fn run(&self, results: &Path, data: &Path, per_class: bool, json: bool) -> Result<()> {
         let set = coco::read(data, data.parent().unwrap_or(Path::new("")))?;
-        set.problems.iter().take(TOLD).for_each(|problem| say(format_args!("warning: {problem}")));
-        if set.problems.len() > TOLD {
-            say(format_args!("warning: {}: {} more of these", data.display(), set.problems.len() - TOLD));
-        }
+        warn_of_problems(&set);
         let found = coco::read_results(results, &set)?;
         self.tell(&Told { model: None, weights: None, results: Some(results), data }, &set, &found, per_class, json)
     }
@@ -164,10 +158,10 @@ impl Flags {
             What::Boxes => Kind::Boxes,
             What::Masks => Kind::Masks,
             What::Keypoints if !self.sigmas.is_empty() => Kind::Keypoints { sigmas: self.sigmas.clone() },
-            What::Keypoints if set.keypoints.len() == 17 => Kind::person(),
-            What::Keypoints => {
-                return Err(Usage(format!("--sigmas must say {} numbers, one for each key point", set.keypoints.len())).into());
+            What::Keypoints if set.keypoints.is_empty() => {
+                return Err(Usage("--sigmas must say a number for each key point: the labels have 0 numbers of them".into()).into());
             }
+            What::Keypoints => Kind::keypoints(set.keypoints.len()),
         };
         let evaluation = set.evaluate(found, kind)?;
         let report = evaluation.report();

@@ -126,7 +126,7 @@ impl Args {
     fn first_weights(&self, folder: &RunFolder, config: &RunConfig) -> Result<Option<PathBuf>> {
         match &config.weights {
             Some(_) if folder.has_checkpoint() => Ok(Some(folder.path().join("last.safetensors")).filter(|file| file.is_file())),
-            Some(weights) => Ok(Some(self.hub.find(Some(&config.model), weights)?.path)),
+            Some(weights) => Ok(Some(self.hub.find_for(&config.model, weights)?.path)),
             None => Ok(None),
         }
     }

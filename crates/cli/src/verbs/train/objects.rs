@@ -10,13 +10,14 @@ use cirio::{DetectorModel, Task};
 use cirio_data::objects::augment::Augmentation;
 use cirio_data::objects::{ObjectSet, SceneLoader, SceneLoaderConfig};
 use cirio_data::{OpenOptions, Order, Split, Strictness};
-use cirio_detection::DetectorConfig;
+use cirio_detection::{DetectorConfig, spelt_today};
 use cirio_hub::spelling;
 use cirio_nn::Store;
-use cirio_train::{Held, ObjectConfig, ObjectFinder, RunConfig, RunFolder, Trainer};
+use cirio_train::{Labelled, ObjectConfig, ObjectFinder, RunConfig, RunFolder, Trainer};
 
 use super::{Args, absolute, describe, finish, lasting};
 use crate::console::{Usage, say};
+use crate::verbs::eval::warn_of_problems;
 
 /// The weights that depend on the number of classes.
 const PREDICTORS: [&str; 3] = ["roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.", "roi_heads.keypoint_predictor."];
@@ -26,8 +27,14 @@ pub fn begin(args: &Args, model: &DetectorModel, data: &Path, json: bool) -> Res
     if args.find_lr {
         bail!(Usage("--find-lr: only for classifiers".into()));
     }
-    let start = args.weights.as_deref().map(|weights| args.hub.find(None, weights)).transpose()?;
-    let sets = Sets::open(data, args.source.val_fraction, args.recipe.seed)?;
+    let start = args.weights.as_deref().map(|weights| args.hub.find_for(model.name, weights)).transpose()?;
+    let options = OpenOptions {
+        seed: args.recipe.seed,
+        val_fraction: args.source.val_fraction,
+        strictness: args.source.strictness(),
+        class_names: args.source.classes.clone(),
+    };
+    let sets = Sets::open(data, &options)?;
     let transform = model.config(2).transform;
     let config = RunConfig {
         model: model.name.into(),
@@ -41,26 +48,34 @@ pub fn begin(args: &Args, model: &DetectorModel, data: &Path, json: bool) -> Res
         objects: Some(ObjectConfig {
             short_sides: transform.short_sides,
             longest: transform.longest,
-            frozen_eps: model.frozen_eps,
+            frozen_eps: start.as_ref().and_then(|start| start.entry.as_ref()?.frozen_eps).or(model.frozen_eps),
             augment: args.recipe.scene_augmentation()?,
         }),
     };
     config.train.check().map_err(|error| Usage(error.to_string()))?;
     sets.check(model)?;
     let device = args.compute.device()?;
-    let work = Work::new(model, &config, start.as_ref().map(|start| start.path.as_path()), &device)?;
+    let work = Work::new(model, &config, start.as_ref().map(|start| start.path.as_path()), &sets, &device)?;
+    let loaders = sets.loaders(&config, args.source.workers())?;
     let folder = args.folder(model.task, data, &config)?;
-    work.train(args, config, folder, &sets, json)
+    work.train(config, folder, loaders, json)
 }
 
 /// Goes on with a run.
 pub fn resume(args: &Args, model: &DetectorModel, config: RunConfig, folder: RunFolder, json: bool) -> Result<()> {
     let start = args.first_weights(&folder, &config)?;
-    let sets = Sets::open(&config.data, config.val_fraction, config.train.seed)?;
+    let options = OpenOptions {
+        seed: config.train.seed,
+        val_fraction: config.val_fraction,
+        strictness: if config.strict { Strictness::Strict } else { Strictness::Lenient },
+        class_names: Some(config.classes.clone()),
+    };
+    let sets = Sets::open(&config.data, &options)?;
     sets.check(model)?;
     let device = args.compute.device()?;
-    let work = Work::new(model, &config, start.as_deref(), &device)?;
-    work.train(args, config, folder, &sets, json)
+    let work = Work::new(model, &config, start.as_deref(), &sets, &device)?;
+    let loaders = sets.loaders(&config, args.source.workers())?;
+    work.train(config, folder, loaders, json)
 }
 
 /// What is trained.
@@ -72,7 +87,7 @@ struct Work {
 
 impl Work {
     /// The detector and the store with its weights: those of the file `start`, but for predictors of other classes, or new ones.
-    fn new(model: &DetectorModel, config: &RunConfig, start: Option<&Path>, device: &Device) -> Result<Self> {
+    fn new(model: &DetectorModel, config: &RunConfig, start: Option<&Path>, sets: &Sets, device: &Device) -> Result<Self> {
         let objects = config.objects.as_ref().with_context(|| format!("the run of {} does not say how it sees pictures", model.name))?;
         let classes = config.classes.len() + 1;
         let mut detector = match objects.frozen_eps {
@@ -81,14 +96,18 @@ impl Work {
         };
         detector.transform.short_sides.clone_from(&objects.short_sides);
         detector.transform.longest = objects.longest;
+        if let Some(keypoints) = &mut detector.keypoints {
+            keypoints.points = sets.train.keypoints.len();
+        }
         let store = Store::new(config.train.seed, DType::F32, device);
         let store = match start {
-            Some(file) => store.with_weights(spelling::respelled(&Weights::open(file)?, &Default::default())?),
+            Some(file) => store.with_weights(spelt_today(&spelling::respelled(&Weights::open(file)?, &Default::default())?)?),
             None => store,
         };
         let built = detector.build(store.var_builder())?;
         if let Some(file) = start {
-            let report = store.report();
+            let mut report = store.report();
+            report.unused.retain(|name| detector.misses(name));
             report.complete_except(&PREDICTORS).with_context(|| format!("beginning with {}", file.display()))?;
             if !report.mismatched.is_empty() {
                 say(format_args!("the predictors are new, for {} classes", config.classes.len()));
@@ -99,12 +118,17 @@ impl Work {
                 bail!("--freeze {prefix}: no weight's name begins so; they begin with backbone, rpn and roi_heads");
             }
         }
+        // Seen here, before the run has a folder.
+        let rule = config.train.clone();
+        store.freeze(move |name| rule.freezes(name, 0));
+        if detector.build(store.var_builder())?.parameters().iter().all(|parameter| matches!(parameter.var(), Ok(None))) {
+            bail!("--freeze {}: every weight is frozen; there is nothing to train", config.train.freeze.join(","));
+        }
         Ok(Self { detector, store, device: device.clone() })
     }
 
-    fn train(self, args: &Args, config: RunConfig, folder: RunFolder, sets: &Sets, json: bool) -> Result<()> {
+    fn train(self, config: RunConfig, folder: RunFolder, (train, val): (Labelled, Option<Labelled>), json: bool) -> Result<()> {
         let Self { detector, store, device } = self;
-        let (train, val) = sets.loaders(&config, args.source.workers())?;
         let more = [
             (
                 "input",
@@ -113,7 +137,7 @@ impl Work {
                     detector.transform.short_sides, detector.transform.longest
                 ),
             ),
-            ("augmentation", train.augmentation().to_string()),
+            ("augmentation", train.loader.augmentation().to_string()),
         ];
         let learner = ObjectFinder::new(detector, &store, &config.train, train, val, &device)?;
         describe(&config, &folder, &learner, &more);
@@ -129,9 +153,8 @@ struct Sets {
 }
 
 impl Sets {
-    fn open(data: &Path, val_fraction: Option<f64>, seed: u64) -> Result<Self> {
-        let options = OpenOptions { seed, val_fraction, ..OpenOptions::default() };
-        let open = |split| -> Result<Arc<ObjectSet>> { Ok(Arc::new(ObjectSet::open(data, split, &options)?)) };
+    fn open(data: &Path, options: &OpenOptions) -> Result<Self> {
+        let open = |split| -> Result<Arc<ObjectSet>> { Ok(Arc::new(ObjectSet::open(data, split, options)?)) };
         let (train, val) = (open(Split::Train)?, open(Split::Val)?);
         if train.categories != val.categories {
             bail!("{}: the part for validation has other classes than that for training", data.display());
@@ -139,23 +162,26 @@ impl Sets {
         Ok(Self { train, val: Some(val).filter(|val| !val.is_empty()) })
     }
 
-    /// That there is something that the model can learn from.
+    /// That there is something that the model can learn from, in both parts. What was left out of the labels is told.
     fn check(&self, model: &DetectorModel) -> Result<()> {
-        let objects = || self.train.pictures.iter().flat_map(|picture| &picture.objects).filter(|object| !object.crowd);
-        if objects().next().is_none() {
-            bail!("{}: there is no object in any picture", self.train.name);
+        for set in [Some(&self.train), self.val.as_ref()].into_iter().flatten() {
+            warn_of_problems(set);
+            let objects = || set.pictures.iter().flat_map(|picture| &picture.objects).filter(|object| !object.crowd);
+            if model.task == Task::Segment && objects().any(|object| object.outline.is_none()) {
+                let name = model.name;
+                bail!("{}: some objects have no mask, from which {name} learns; a fasterrcnn model learns from boxes alone", set.name);
+            }
+            if model.task == Task::Keypoints && set.keypoints.is_empty() {
+                bail!("{}: objects have no key points, from which {} learns", set.name, model.name);
+            }
         }
-        if model.task == Task::Segment && objects().any(|object| object.outline.is_none()) {
-            bail!(
-                "{}: some objects have no mask, from which {} learns; a fasterrcnn model learns from boxes alone",
-                self.train.name,
-                model.name
-            );
+        if self.train.pictures.iter().all(|picture| picture.objects.iter().all(|object| object.crowd)) {
+            bail!("{}: there is no object in any picture", self.train.name);
         }
         Ok(())
     }
 
-    fn loaders(&self, config: &RunConfig, workers: usize) -> Result<(SceneLoader, Option<Held>)> {
+    fn loaders(&self, config: &RunConfig, workers: usize) -> Result<(Labelled, Option<Labelled>)> {
         let plain = SceneLoaderConfig {
             batch: config.train.batch,
             seed: config.train.seed,
@@ -167,11 +193,11 @@ impl Sets {
         let augment = config.objects.iter().map(|objects| objects.augment.clone()).next().unwrap_or_default();
         let augment = augment.with_keypoints(&self.train.keypoints);
         let shuffled = SceneLoaderConfig { order: Order::Shuffled, ..plain.clone() };
-        let train = SceneLoader::new(self.train.clone(), shuffled, augment)?;
+        let train = Labelled { loader: SceneLoader::new(self.train.clone(), shuffled, augment)?, set: self.train.clone() };
         // One picture at a time, since its answer depends on the others of a batch.
         let one = SceneLoaderConfig { batch: 1, ..plain };
-        let held = |set: &Arc<ObjectSet>| -> Result<Held> {
-            Ok(Held { loader: SceneLoader::new(set.clone(), one.clone(), Augmentation::default())?, set: set.clone() })
+        let held = |set: &Arc<ObjectSet>| -> Result<Labelled> {
+            Ok(Labelled { loader: SceneLoader::new(set.clone(), one.clone(), Augmentation::default())?, set: set.clone() })
         };
         Ok((train, self.val.as_ref().map(held).transpose()?))
     }

@@ -159,6 +159,8 @@ impl Recipe {
             (self.cutmix.is_some(), "--cutmix"),
             (self.label_smoothing > 0.0, "--label-smoothing"),
             (matches!(self.class_weights, Weighting::Balanced), "--class-weights"),
+            (self.head_lr.is_some(), "--head-lr"),
+            (self.layer_decay != 1.0, "--layer-decay"),
         ];
         if let Some((_, flag)) = classifiers.iter().find(|(given, _)| *given) {
             bail!(Usage(format!("{flag}: only for classifiers, and {} is a detector", model.name)));
@@ -174,9 +176,7 @@ impl Recipe {
             batch,
             accumulate: self.accumulate as u64,
             learning_rate: self.lr.unwrap_or(usual),
-            head_learning_rate: self.head_lr,
             weight_decay: self.weight_decay.unwrap_or(model.recipe.weight_decay),
-            layer_decay: self.layer_decay,
             seed: self.seed,
             ema: self.ema,
             patience: self.patience,
