@@ -185,18 +185,18 @@ impl Format {
     /// # Errors
     /// If `dir` is no folder, or holds nothing of any format; the message lists what was looked for.
     pub fn of(dir: &Path) -> Result<Self> {
+        if idx::found_in(dir) {
+            return Ok(Self::Idx);
+        }
+        if let Some(variant) = cifar::found_in(dir) {
+            return Ok(Self::Cifar(variant));
+        }
         if let Some((format, _)) = crate::objects::find(dir)? {
             return Ok(format);
         }
         let metadata = std::fs::metadata(dir).map_err(|e| Error::io(dir, e))?;
         if !metadata.is_dir() {
             return Err(Error::layout(dir, "is not a folder; a data set is the folder that holds its files"));
-        }
-        if idx::found_in(dir) {
-            return Ok(Self::Idx);
-        }
-        if let Some(variant) = cifar::found_in(dir) {
-            return Ok(Self::Cifar(variant));
         }
         if crate::folder::has_subfolder(dir)? {
             return Ok(Self::ImageFolder);

@@ -242,7 +242,7 @@ fn unsound_yolo_is_named() {
         ("names: [cat]", "no train"),
         ("train: elsewhere\nnames: [cat]", "elsewhere"),
         ("train: train/images\nnames: []", "no names"),
-        ("cat", "line 1"),
+        ("train: train/images\ncat", "line 2"),
     ] {
         write(&dir.path().join("data.yaml"), yaml.as_bytes());
         let error = message(train(dir.path()));

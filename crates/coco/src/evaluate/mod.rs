@@ -2,7 +2,8 @@
 //!
 //! Picture by picture, [`Evaluation::add`] compares what was found with what is there and keeps a few bytes for each object found, no masks.
 //! [`Evaluation::report`] makes the numbers. A detail in which pycocotools is not followed: there a match with the annotation whose number is 0
-//! counts as none, because 0 also stands for "no match"; here annotations have no numbers.
+//! counts as none, because 0 also stands for "no match"; here annotations have no numbers. Another: it sorts found masks and key points into small,
+//! medium and large by the box, where a file of results has boxes beside them; here a mask's own area decides.
 
 mod curve;
 mod matching;

@@ -134,7 +134,7 @@ fn used_twice(set: &ObjectSet, file: &Path) -> Vec<Problem> {
                 problems.push(Problem::error(file, Subject::Object(object.id), "has the id of another object"));
             }
             if object.id == 0 {
-                problems.push(Problem::error(file, Subject::Object(0), "has the id 0, which evaluation takes for no object"));
+                problems.push(Problem::error(file, Subject::Object(0), "has the id 0, which pycocotools takes for no object"));
             }
         }
     }

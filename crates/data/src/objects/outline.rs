@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use cirio_coco::Rle;
+use cirio_vision::MAX_PIXELS;
 
 use super::{Edges, Outline};
 
@@ -10,8 +11,12 @@ impl Outline {
     /// Its pixels in a picture of `[rows, columns]`.
     ///
     /// # Errors
-    /// When polygons are not sound, as [`Rle::from_polygons`] says, or a mask has another size.
+    /// When polygons are not sound, as [`Rle::from_polygons`] says, a mask has another size, or the picture is larger than any that can be read.
     pub fn mask(&self, size: [usize; 2]) -> cirio_coco::Result<Cow<'_, Rle>> {
+        if size[0].saturating_mul(size[1]) as u64 > MAX_PIXELS {
+            let [rows, columns] = size;
+            return Err(cirio_coco::Error::Rle(format!("a picture of {rows}×{columns} is more than {MAX_PIXELS} pixels")));
+        }
         match self {
             Self::Polygons(polygons) => Rle::from_polygons(size, polygons).map(Cow::Owned),
             Self::Runs(runs) if runs.size() == size => Ok(Cow::Borrowed(runs)),

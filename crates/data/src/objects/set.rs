@@ -7,6 +7,9 @@ use super::{Instance, Object, ObjectSet, Picture, Scene, Scenes};
 use crate::files::guard;
 use crate::{Error, Purpose, Result, derived_rng, hold_out};
 
+/// The most pixels of all masks of a picture that are drawn.
+const MOST_MASKED: usize = 1 << 30;
+
 impl ObjectSet {
     /// The number of pictures, N.
     pub fn len(&self) -> usize {
@@ -66,8 +69,8 @@ impl ObjectSet {
     /// Decodes picture `index`, cuts boxes at its edges and draws the masks. Crowds are left out, and boxes of which nothing is left.
     ///
     /// # Errors
-    /// If there is no such picture, it cannot be decoded or has another size than the labels say, or a mask cannot be drawn; with the picture's
-    /// name.
+    /// If there is no such picture, it cannot be decoded or has another size than the labels say, a mask cannot be drawn, or all masks together
+    /// would have more than 2³⁰ pixels; with the picture's name.
     pub fn scene(&self, index: usize) -> Result<Scene> {
         let picture = self.pictures.get(index).ok_or(Error::Index { index, len: self.len() })?;
         let name = || picture.path.display().to_string();
@@ -76,6 +79,12 @@ impl ObjectSet {
             return Err(Error::Picture { picture: name(), reason });
         }
         let objects = picture.objects.iter().filter(|object| !object.crowd);
+        let (masks, [rows, columns]) = (objects.clone().filter(|object| object.outline.is_some()).count(), picture.size);
+        if rows.saturating_mul(columns).saturating_mul(masks) > MOST_MASKED {
+            return Err(Error::Picture {
+                picture: name(), reason: format!("{masks} masks of {rows}×{columns} are more than 2³⁰ pixels")
+            });
+        }
         let instances = objects.filter_map(|object| instance(picture, object).transpose()).collect::<Result<_>>()?;
         Ok(Scene { image, instances })
     }

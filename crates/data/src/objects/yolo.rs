@@ -49,10 +49,16 @@ pub(super) fn parts(path: &Path) -> Result<Option<Parts<Labels>>> {
     if path.is_file() {
         return if is_yaml(path) { configured(path).map(Some) } else { Ok(None) };
     }
-    match ["data.yaml", "data.yml", "dataset.yaml"].iter().map(|name| path.join(name)).find(|file| file.is_file()) {
+    match ["data.yaml", "data.yml", "dataset.yaml"].iter().map(|name| path.join(name)).find(|file| names_folders(file)) {
         Some(file) => configured(&file).map(Some),
         None => found(path),
     }
+}
+
+/// Whether a file says something that YOLO's does; one of that name may say other things.
+fn names_folders(file: &Path) -> bool {
+    let ours = |line: &str| ["train:", "names:", "path:"].iter().any(|key| line.starts_with(key));
+    read_text(file, MAX_BYTES, "names and folders").is_ok_and(|text| text.lines().any(ours))
 }
 
 fn is_yaml(path: &Path) -> bool {
@@ -82,11 +88,14 @@ fn configured(file: &Path) -> Result<Parts<Labels>> {
 /// The parts in a folder without `data.yaml`.
 fn found(dir: &Path) -> Result<Option<Parts<Labels>>> {
     let list = ["classes.txt", "obj.names", "labels/classes.txt"].iter().map(|name| dir.join(name)).find(|file| file.is_file());
-    let names = list.map(|list| read_names(&list)).transpose()?;
     let labelled = |images: PathBuf| -> Result<Option<Labels>> {
         let labels = beside(&images);
         let has_labels = images.is_dir() && labels.is_dir() && entries(&labels)?.iter().any(|name| has_ending(Path::new(name), "txt"));
-        Ok(has_labels.then(|| Labels { pictures: vec![images], names: names.clone(), poses: false }))
+        if !has_labels {
+            return Ok(None);
+        }
+        let names = list.as_deref().map(read_names).transpose()?;
+        Ok(Some(Labels { pictures: vec![images], names, poses: false }))
     };
     let part = |split| -> Result<Option<Labels>> {
         for name in open::names(split) {

@@ -155,7 +155,13 @@ struct Sets {
 impl Sets {
     fn open(data: &Path, options: &OpenOptions) -> Result<Self> {
         let open = |split| -> Result<Arc<ObjectSet>> { Ok(Arc::new(ObjectSet::open(data, split, options)?)) };
-        let (train, val) = (open(Split::Train)?, open(Split::Val)?);
+        let (mut train, mut val) = (open(Split::Train)?, open(Split::Val)?);
+        // A part whose classes have no names knows only those that are in it.
+        if val.categories.starts_with(&train.categories) {
+            Arc::make_mut(&mut train).categories.clone_from(&val.categories);
+        } else if train.categories.starts_with(&val.categories) {
+            Arc::make_mut(&mut val).categories.clone_from(&train.categories);
+        }
         if train.categories != val.categories {
             bail!("{}: the part for validation has other classes than that for training", data.display());
         }

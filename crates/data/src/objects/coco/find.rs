@@ -1,10 +1,11 @@
 //! Where the files of a COCO data set lie.
 
 use std::ffi::OsStr;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::read::read_in;
-use crate::files::{entries, has_ending};
+use crate::files::{entries, has_ending, open_regular};
 use crate::objects::{ObjectSet, open};
 use crate::parts::Parts;
 use crate::{Error, Result, Split};
@@ -13,7 +14,7 @@ use crate::{Error, Result, Split};
 const WHOLE: [&str; 4] = ["_annotations.coco.json", "annotations.json", "labels.json", "instances.json"];
 
 /// Beginnings of files that lie beside the labels of objects, and are none.
-const OTHERS: [&str; 5] = ["captions", "image_info", "panoptic", "stuff", "person_keypoints"];
+const OTHERS: [&str; 4] = ["captions", "image_info", "panoptic", "stuff"];
 
 /// A file of labels, and the folders in which its pictures may lie.
 pub(crate) struct Labels {
@@ -30,7 +31,7 @@ impl Labels {
             _ => parent,
         };
         let stem = file.file_stem().map(OsStr::to_string_lossy).unwrap_or_default();
-        let year = stem.strip_prefix("instances_").unwrap_or(&stem);
+        let year = ["instances_", "person_keypoints_"].iter().find_map(|kind| stem.strip_prefix(kind)).unwrap_or(&stem);
         let names = [year, part].into_iter().flat_map(|name| [root.join("images").join(name), root.join(name)]);
         let folders = names.chain([root.join("images"), root.join("data"), root.to_owned()]).collect();
         Self { file, folders }
@@ -51,7 +52,7 @@ pub(in crate::objects) fn parts(path: &Path) -> Result<Option<Parts<Labels>>> {
     if let Some(train) = part(Split::Train)? {
         return Ok(Some(Parts { train, val: part(Split::Val)?, test: part(Split::Test)? }));
     }
-    let whole = WHOLE.iter().map(|name| path.join(name)).find(|file| file.is_file());
+    let whole = WHOLE.iter().map(|name| path.join(name)).find(|file| is_labels(file));
     let whole = whole.or(one(&path.join("annotations"), |_| true)?);
     Ok(whole.map(|file| Parts::whole(Labels::new(file, ""))))
 }
@@ -60,7 +61,7 @@ pub(in crate::objects) fn parts(path: &Path) -> Result<Option<Parts<Labels>>> {
 fn labels_of(dir: &Path, split: Split) -> Result<Option<Labels>> {
     for name in open::names(split) {
         let folder = dir.join(name);
-        if let Some(file) = WHOLE.iter().map(|file| folder.join(file)).find(|file| file.is_file()) {
+        if let Some(file) = WHOLE.iter().map(|file| folder.join(file)).find(|file| is_labels(file)) {
             return Ok(Some(Labels { file, folders: vec![folder.join("images"), folder.join("data"), folder] }));
         }
         let beside = |stem: &str| stem == *name || (stem.starts_with("instances") && has_word(stem, name));
@@ -72,6 +73,16 @@ fn labels_of(dir: &Path, split: Split) -> Result<Option<Labels>> {
     Ok(None)
 }
 
+/// Whether a file begins as labels of COCO's do: with an object that has one of their lists. A folder of pictures may have other JSON files.
+fn is_labels(file: &Path) -> bool {
+    const LOOKED_AT: u64 = 4096;
+    const LISTS: [&str; 5] = ["\"images\"", "\"annotations\"", "\"categories\"", "\"info\"", "\"licenses\""];
+    let mut start = Vec::new();
+    let read = open_regular(file).map(|(file, _)| file.take(LOOKED_AT).read_to_end(&mut start));
+    let start = String::from_utf8_lossy(&start);
+    matches!(read, Ok(Ok(_))) && start.trim_start().starts_with('{') && LISTS.iter().any(|list| start.contains(list))
+}
+
 /// The one JSON file of the folder whose name is as it should be; those that begin with `instances` go before others.
 fn one(folder: &Path, fits: impl Fn(&str) -> bool) -> Result<Option<PathBuf>> {
     if !folder.is_dir() {
@@ -79,7 +90,8 @@ fn one(folder: &Path, fits: impl Fn(&str) -> bool) -> Result<Option<PathBuf>> {
     }
     let stem = |path: &PathBuf| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let fits = |path: &PathBuf| has_ending(path, "json") && fits(&stem(path)) && !OTHERS.iter().any(|other| stem(path).starts_with(other));
-    let mut files: Vec<PathBuf> = entries(folder)?.into_iter().map(|name| folder.join(name)).filter(fits).collect();
+    let mut files: Vec<PathBuf> =
+        entries(folder)?.into_iter().map(|name| folder.join(name)).filter(fits).filter(|file| is_labels(file)).collect();
     if files.iter().any(|file| stem(file).starts_with("instances")) {
         files.retain(|file| stem(file).starts_with("instances"));
     }
