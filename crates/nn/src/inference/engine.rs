@@ -20,6 +20,9 @@ const FEW_WEIGHTS: usize = 1 << 18;
 /// Floats of images that go through a small network together: their maps, some times as many floats, stay in a core's own cache.
 const IMAGES: usize = 1 << 14;
 
+/// The most floats that a plan keeps from pass to pass: to get more anew takes little beside a pass over them.
+const MOST_KEPT: usize = 12 << 20;
+
 /// Parts that a batch is cut into, so that several threads have enough to do, whatever their number.
 const PARTS: usize = 16;
 
@@ -52,6 +55,8 @@ struct Plan {
     values: Vec<Value>,
     /// The memory of the values; one serves several that do not live at the same time.
     slots: Vec<Buffer>,
+    /// The floats of each.
+    lengths: Vec<usize>,
 }
 
 /// How an operation is computed.
@@ -163,12 +168,14 @@ impl Engine {
                 (on_this_thread(|| Planner::new(&self.graph, self.half, [team.together, c, h, w]).plan())?, Scratch::new())
             }
         };
+        plan.furnish();
         plan.take(images)?;
         for (index, node) in self.graph.nodes.iter().enumerate() {
             plan.step(index, node, &mut scratch).map_err(|error| in_layer(error, &node.name))?;
             observe(&node.name);
         }
         let outputs = self.graph.outputs.iter().map(|&value| plan.tensor(value)).collect();
+        plan.let_go();
         unlocked(&team.free).push((plan, scratch));
         outputs
     }
@@ -212,6 +219,20 @@ fn in_layer(error: Error, name: &str) -> Error {
 }
 
 impl Plan {
+    /// Gets the memory that was let go.
+    fn furnish(&mut self) {
+        for (slot, &length) in self.slots.iter_mut().zip(&self.lengths).filter(|(slot, length)| slot.len() < **length) {
+            *slot = Buffer::zeros(length);
+        }
+    }
+
+    /// Lets much memory go: a detector has many parts with large maps, of which one is at work at a time.
+    fn let_go(&mut self) {
+        if self.lengths.iter().sum::<usize>() > MOST_KEPT {
+            self.slots.iter_mut().for_each(|slot| *slot = Buffer::default());
+        }
+    }
+
     fn slice(&self, value: usize) -> &[f32] {
         let Value { layout, slot } = self.values[value];
         &self.slots[slot][..layout.len(self.n)]
@@ -361,9 +382,9 @@ impl<'a> Planner<'a> {
             done.dedup();
             self.free.extend(done.iter().map(|&value| self.values[value].slot));
         }
-        let slots = self.slots.iter().map(|&length| Buffer::zeros(length)).collect();
+        let slots = self.slots.iter().map(|_| Buffer::default()).collect();
         let [n, c, h, w] = self.size;
-        Ok(Plan { n, image: [c, h, w], steps, values: self.values, slots })
+        Ok(Plan { n, image: [c, h, w], steps, values: self.values, slots, lengths: self.slots })
     }
 
     /// Gives the next value a place: the smallest free slot that holds it, the largest one, or a new one.
