@@ -103,7 +103,7 @@ impl<'a> Trainer<'a> {
     /// When the loss is no finite number (the last checkpoint is kept), data cannot be read, the disk refuses, or the checkpoint
     /// cannot be of these pictures.
     pub fn run(&mut self, progress: &mut dyn Progress) -> Result<Outcome> {
-        self.same_pictures()?;
+        let pictures = self.same_pictures()?;
         let epochs = self.config.train.epochs;
         let length = Length { steps_per_epoch: (self.learner.batches() as u64).div_ceil(self.config.train.accumulate), epochs };
         let most = Length { epochs: self.state.epoch, ..length }.steps();
@@ -114,7 +114,7 @@ impl<'a> Trainer<'a> {
         }
         let mut stopped_early = self.has_no_patience_left();
         while self.state.epoch < epochs && !stopped_early {
-            progress.epoch_begins(self.state.epoch + 1, epochs, self.learner.pictures()[0].0);
+            progress.epoch_begins(self.state.epoch + 1, epochs, pictures);
             if self.config.train.thawed(self.state.epoch) > self.state.thawed.len() {
                 self.thaw()?;
             }
@@ -124,8 +124,9 @@ impl<'a> Trainer<'a> {
         Ok(Outcome { epochs: self.state.epoch, best: self.state.best, seconds: self.state.seconds, stopped_early })
     }
 
-    /// A run that goes on must have the pictures that it began with: order, learning rate and labels depend on them.
-    fn same_pictures(&mut self) -> Result<()> {
+    /// The number of the pictures to train with. A run that goes on must have those that it began with: order, learning rate and labels depend
+    /// on them.
+    fn same_pictures(&mut self) -> Result<usize> {
         let now = self.learner.pictures();
         match self.state.pictures.replace(now) {
             Some(then) if then != now => {
@@ -137,7 +138,7 @@ impl<'a> Trainer<'a> {
                 );
                 Err(Error::file(&self.folder.file(CHECKPOINT), reason))
             }
-            _ => Ok(()),
+            _ => Ok(now[0].0),
         }
     }
 

@@ -51,22 +51,11 @@ impl ObjectFinder {
         Ok(Self { config, detector, seed: recipe.seed, device: device.clone(), train, val })
     }
 
-    /// The loss over the pictures for validation, each with the same choice of anchors and proposals at any time.
-    fn validation_loss(&self, held: &Labelled) -> Result<f64> {
-        let (mut sum, mut pictures) = (0.0, 0);
-        for batch in held.loader.epoch(0) {
-            let batch = batch?;
-            let (images, targets) = inputs(&batch.scenes, &self.config, &self.device)?;
-            let rng = &mut derived_rng(self.seed, 0, Purpose::Batch, batch.number as u64);
-            let losses = self.detector.validation_losses(&images, &targets, rng).map_err(|error| of_pictures(error, &batch))?;
-            sum += scalar(&losses.total()?)? * batch.scenes.len() as f64;
-            pictures += batch.scenes.len();
-        }
-        match pictures {
-            0 => Err(Error::Empty("there is no picture to evaluate with".into())),
-            _ if !sum.is_finite() => Err(Error::NotFinite(sum)),
-            pictures => Ok(sum / pictures as f64),
-        }
+    /// The loss of a batch for validation, with the same choice of anchors and proposals at any time.
+    fn validation_loss(&self, batch: &SceneBatch, images: &[Tensor], targets: &[Target]) -> Result<f64> {
+        let rng = &mut derived_rng(self.seed, 0, Purpose::Batch, batch.number as u64);
+        let losses = self.detector.validation_losses(images, targets, rng).map_err(|error| of_pictures(error, batch))?;
+        scalar(&losses.total()?)
     }
 }
 
@@ -111,18 +100,26 @@ impl Learner for ObjectFinder {
 
     fn evaluate(&self, store: &Store) -> Result<Option<Evaluated>> {
         let Some(held) = &self.val else { return Ok(None) };
-        let loss = self.validation_loss(held)?;
         let detector = self.config.build(store.var_builder())?.for_inference()?;
         let mut measures = ObjectMeasures::new(held.set.clone(), &self.config);
+        let (mut loss, mut count) = (0.0, 0);
         let mut pictures = held.loader.epoch(0);
         for batch in pictures.by_ref() {
             let batch = batch?;
-            let (images, _) = inputs(&batch.scenes, &self.config, &self.device)?;
+            let (images, targets) = inputs(&batch.scenes, &self.config, &self.device)?;
+            loss += self.validation_loss(&batch, &images, &targets)? * images.len() as f64;
+            count += images.len();
             for (found, &index) in detector.detect(&images)?.iter().zip(&batch.indices) {
                 measures.add(index, found)?;
             }
         }
-        let quality = Quality::Objects(measures.scores(loss));
+        if count == 0 {
+            return Err(Error::Empty("there is no picture to evaluate with".into()));
+        }
+        if !loss.is_finite() {
+            return Err(Error::NotFinite(loss));
+        }
+        let quality = Quality::Objects(measures.scores(loss / count as f64));
         Ok(Some(Evaluated { quality, report: Report::Objects(measures), skipped: pictures.skipped().to_vec() }))
     }
 }
@@ -179,10 +176,7 @@ fn of_pictures(error: cirio_detection::Error, batch: &SceneBatch) -> Error {
 
 /// The number of the pictures, and a hash of their names and labels.
 fn known(set: &ObjectSet) -> (usize, u64) {
-    let pictures = set.pictures.iter().map(|picture| {
-        let name = picture.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        (name, picture.objects.len() as u32)
-    });
+    let pictures = set.pictures.iter().map(|picture| (picture.path.display().to_string(), picture.objects.len() as u32));
     let classes = set.categories.iter().map(|category| (category.name.clone(), 0));
     let objects =
         set.pictures.iter().flat_map(|picture| &picture.objects).map(|object| (format!("{:?}", object.edges), object.class as u32));
