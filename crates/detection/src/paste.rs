@@ -24,6 +24,9 @@ pub struct Mask {
 }
 
 impl Mask {
+    /// The probability from which on a pixel is taken to belong to an object.
+    pub const INSIDE: f32 = 0.5;
+
     /// `side` × `side` probabilities for the inside of a box in an image of `[rows, columns]`.
     ///
     /// # Errors

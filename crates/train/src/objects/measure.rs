@@ -4,13 +4,10 @@ use std::sync::Arc;
 
 use cirio_coco::{Evaluation, Found, Kind};
 use cirio_data::objects::ObjectSet;
-use cirio_detection::{Detection, DetectorConfig};
+use cirio_detection::{Detection, DetectorConfig, Mask};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-
-/// From which probability on a pixel belongs to a mask.
-const INSIDE: f32 = 0.5;
 
 /// The numbers of an evaluation: average precision over overlaps of 0.50 to 0.95, and at 0.50.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -125,7 +122,7 @@ pub fn as_found(detection: &Detection) -> Result<Found> {
         category: detection.label.saturating_sub(1),
         score: f64::from(detection.score),
         bbox: Some([left, upper, right - left, lower - upper]),
-        mask: detection.mask.as_ref().map(|mask| mask.rle(INSIDE)).transpose()?,
+        mask: detection.mask.as_ref().map(|mask| mask.rle(Mask::INSIDE)).transpose()?,
         keypoints: detection.keypoints.iter().flatten().map(|point| [f64::from(point.x), f64::from(point.y)]).collect(),
     })
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use cirio::DetectorModel;
-use cirio_detection::{Detection, Detector, Mode, Target, regions};
+use cirio_detection::{Detection, Detector, Mask, Mode, Target, regions};
 use cirio_nn::Store;
 use cirio_train::TrainConfig;
 use cirio_train::optim::{Optimizer, param_groups};
@@ -15,9 +15,6 @@ use serde::Serialize;
 
 use super::{Args, median, peak_rss_mb, timed};
 use crate::console::{print, print_json};
-
-/// From which probability on a pixel belongs to a mask.
-const INSIDE: f32 = 0.5;
 
 #[derive(Serialize)]
 struct Document {
@@ -106,7 +103,7 @@ fn detect(detector: &Detector, pictures: &[Tensor], told: &mut dyn FnMut(&'stati
     if let Some(mask) = detector.mask() {
         mask.add(levels, &batch, &mut found)?;
         done("masks' head");
-        let enlarged = |detection: &Detection| detection.mask.as_ref().map_or(Ok(0), |mask| mask.rle(INSIDE).map(|mask| mask.area()));
+        let enlarged = |detection: &Detection| detection.mask.as_ref().map_or(Ok(0), |mask| mask.rle(Mask::INSIDE).map(|mask| mask.area()));
         found.iter().flatten().map(enlarged).collect::<cirio_detection::Result<Vec<u64>>>()?;
         done("masks' pasting");
     }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use cirio_detection::Detection;
 use cirio_detection::keypoints::COCO_NAMES;
+use cirio_detection::{Detection, Mask};
 use cirio_vision::{Image, to_tensor};
 use serde::Serialize;
 
@@ -14,9 +14,6 @@ use crate::drawing::Drawing;
 use crate::drawing::SEEN;
 use crate::pictures::Files;
 use crate::{pictures, progress};
-
-/// The probability from which on a pixel belongs to an object.
-const INSIDE: f32 = 0.5;
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -96,7 +93,7 @@ fn predict(finder: &Finder, path: &Path, files: Option<&mut Files>) -> Result<Pr
     // From the least likely on, so that the likeliest are drawn on top; one mask of full size at a time.
     let mut detections = Vec::with_capacity(found.len());
     for detection in found.iter().rev() {
-        let mask = detection.mask.as_ref().map(|mask| mask.rle(INSIDE)).transpose()?;
+        let mask = detection.mask.as_ref().map(|mask| mask.rle(Mask::INSIDE)).transpose()?;
         let Detection { bounds, label, score, .. } = *detection;
         let name = finder.classes[label].clone();
         if let Some(drawing) = &mut drawing {
