@@ -30,8 +30,8 @@ pub struct Rules {
     /// Detectors: show no more than this in a picture, the likeliest first [default: 100].
     #[arg(long, value_name = "COUNT", value_parser = parse::count)]
     max_detections: Option<usize>,
-    /// Detectors: the eps of frozen norms [default: what the manifest says, else 0, as in torchvision's files of detectors; a body from ImageNet
-    /// alone has 1e-5].
+    /// Detectors: the eps of frozen norms [default: what is known of the weights, else what the model was published with; a body
+    /// from ImageNet alone has 1e-5].
     #[arg(long, value_name = "EPS", value_parser = parse::eps)]
     frozen_bn_eps: Option<f64>,
 }
@@ -97,7 +97,7 @@ impl Rules {
         Ok(Finder { model, name, detector, device, classes, wanted, score, most })
     }
 
-    /// `known` is the eps of frozen norms that the weights were made with, where the manifest says it.
+    /// `known` is the eps of frozen norms that the weights were made with, where the manifest or the file says it.
     fn config(&self, model: &DetectorModel, classes: usize, known: Option<f64>) -> Result<DetectorConfig> {
         if self.frozen_bn_eps.is_some() && model.frozen_eps.is_none() {
             bail!(Usage(format!("--frozen-bn-eps: {} has no frozen norms", model.name)));

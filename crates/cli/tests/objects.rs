@@ -95,6 +95,11 @@ fn what_makes_no_sense_is_said() {
         let arguments = train(flags);
         fails(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), code, words);
     }
+    // A bare name means the model's own weights, though seven models have some of this name.
+    let published = ["train", "--model", "maskrcnn_resnet50_fpn", "--weights", "coco-v1", "--offline", "--data", SCENES];
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = common::cirio().args(published).env("HOME", folder.path()).env("CIRIO_CACHE", folder.path()).output().expect("it starts");
+    common::failed(&output, 1, &["maskrcnn_resnet50_fpn_coco"]);
     fails(&["train", "--model", "maskrcnn_small", "--data", "examples/data/fashion-small"], 1, &["no labels of objects"]);
     fails(&["eval", "--model", "maskrcnn_small", "--data", SCENES, "--split", "val", "--tta", "flip"], 2, &["--tta", "classifiers"]);
     let lenet = ["eval", "--model", "lenet5", "--data", "examples/data/fashion-small"];

@@ -79,6 +79,20 @@ mod tests {
 
     use super::*;
 
+    /// Two passes of which the second knows a variable more: ((1, 2) + (3, 4)) / 2, and 5 / 2.
+    #[test]
+    fn gradients_of_passes_are_averaged() -> Result<()> {
+        let vars = [Var::new(&[1f32, 1.0], &Device::Cpu)?, Var::new(1f32, &Device::Cpu)?];
+        let first = (vars[0].as_tensor() * &Tensor::new(&[1f32, 2.0], &Device::Cpu)?)?.sum_all()?.backward()?;
+        let second = (vars[0].as_tensor() * &Tensor::new(&[3f32, 4.0], &Device::Cpu)?)?.sum_all()?;
+        let second = (second + (vars[1].as_tensor() * 5.0)?)?.backward()?;
+        let mut sum = add_gradients(first, &second, vars.iter())?;
+        scale_gradients(&mut sum, vars.iter(), 0.5)?;
+        let of = |var: &Var| sum.get(var.as_tensor()).expect("a gradient").flatten_all()?.to_vec1::<f32>();
+        assert_eq!((of(&vars[0])?, of(&vars[1])?), (vec![2.0, 3.0], vec![2.5]));
+        Ok(())
+    }
+
     /// Gradients (3, 4) and (12).
     fn gradients() -> Result<([Var; 2], GradStore)> {
         let a = Var::new(&[1f32, 1.0], &Device::Cpu)?;

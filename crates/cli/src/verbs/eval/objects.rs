@@ -25,7 +25,7 @@ pub struct Flags {
     /// Detectors: write what was found in COCO's format for results.
     #[arg(long, value_name = "FILE", conflicts_with = "results")]
     save_json: Option<PathBuf>,
-    /// Detectors: the eps of frozen norms [default: 0, as in torchvision's files of detectors; a body from ImageNet alone has 1e-5].
+    /// Detectors: the eps of frozen norms [default: what is known of the weights, else what the model was published with; a body from ImageNet alone has 1e-5].
     #[arg(long, value_name = "EPS", value_parser = parse::eps)]
     frozen_bn_eps: Option<f64>,
 }
