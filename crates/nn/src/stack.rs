@@ -1,81 +1,14 @@
 //! A network: the list of layers with its weights.
 
-use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use candle_core::{ModuleT, Result, Tensor};
+use candle_core::{ModuleT, Result, Tensor, Var};
 use candle_nn::VarBuilder;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
 
 use crate::layer::{Forward, Step};
+use crate::ops::Rectifier;
+use crate::pass::{DropoutSource, DropoutState, Pass};
 use crate::{Error, Inference, InferenceConfig, Layers, Parameter, ParameterKind, Sequence, Volume};
-
-/// What one forward pass carries along.
-pub struct Pass<'a> {
-    dropout: Option<&'a DropoutSource>,
-    /// Whether the pass is among frozen layers, where it is one in evaluation.
-    frozen: Cell<bool>,
-    /// Names of the layers whose outputs are wanted, with what has been found.
-    taps: RefCell<Vec<(&'a str, Option<Tensor>)>>,
-    /// The names of the blocks that the pass is inside of, each with a dot behind.
-    prefix: RefCell<String>,
-}
-
-impl<'a> Pass<'a> {
-    fn new(dropout: Option<&'a DropoutSource>, taps: &[&'a str]) -> Self {
-        let taps = RefCell::new(taps.iter().map(|&name| (name, None)).collect());
-        Self { dropout, frozen: Cell::new(false), taps, prefix: RefCell::default() }
-    }
-
-    /// A pass in evaluation, of which no layer's output is kept.
-    pub(crate) fn evaluation() -> Self {
-        Self::new(None, &[])
-    }
-
-    /// Whether this is a pass in training, and not among the frozen layers that it begins with; see [`Stack`].
-    pub fn is_training(&self) -> bool {
-        self.dropout.is_some() && !self.frozen.get()
-    }
-
-    /// In training, the generator of the next dropout mask.
-    pub fn dropout(&self) -> Option<ChaCha8Rng> {
-        self.dropout.filter(|_| self.is_training()).map(DropoutSource::next)
-    }
-
-    /// Keeps an output if it is wanted: by its layer's name, or by a prefix such as `layer1`, whose last layer counts.
-    fn keep(&self, name: &str, output: &Tensor) {
-        for (tap, found) in self.taps.borrow_mut().iter_mut() {
-            if name == *tap || name.strip_prefix(*tap).is_some_and(|rest| rest.starts_with('.')) {
-                *found = Some(output.clone());
-            }
-        }
-    }
-}
-
-/// Where the generators of dropout stand; a checkpoint keeps it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DropoutState {
-    /// The seed of the run.
-    pub seed: u64,
-    /// Masks drawn so far.
-    pub drawn: u64,
-}
-
-#[derive(Default)]
-struct DropoutSource {
-    seed: AtomicU64,
-    drawn: AtomicU64,
-}
-
-impl DropoutSource {
-    fn next(&self) -> ChaCha8Rng {
-        let mut generator = ChaCha8Rng::seed_from_u64(self.seed.load(Ordering::Relaxed));
-        generator.set_stream(self.drawn.fetch_add(1, Ordering::Relaxed));
-        generator
-    }
-}
 
 /// A network: named layers with their weights, (N, C, H, W) to (N, K) or to maps.
 ///
@@ -119,6 +52,32 @@ impl Stack {
         &self.names
     }
 
+    /// The names of all layers, those inside of blocks too, in the order in which they are run; a block comes after its layers.
+    pub fn layer_names(&self) -> Vec<String> {
+        let with_inner = |(name, layer): (&str, &Arc<dyn Forward>)| {
+            let inner = match layer.step() {
+                Step::Residual { body, shortcut } => vec![body, shortcut],
+                Step::Gate { body } => vec![body],
+                _ => Vec::new(),
+            };
+            let inner = inner.into_iter().flat_map(Self::layer_names).map(|inner| format!("{name}.{inner}"));
+            inner.chain([name.to_owned()]).collect::<Vec<_>>()
+        };
+        self.layers().flat_map(with_inner).collect()
+    }
+
+    /// The name of the last layer with filters, or of the norm or the activation behind it: what it gives is the network's last word
+    /// that still says where.
+    pub fn last_maps(&self) -> Option<&str> {
+        let has_filters = |layer: &Arc<dyn Forward>| layer.tensors().iter().any(|(_, tensor, _)| tensor.rank() == 4);
+        let last = self.layers.iter().rposition(has_filters)?;
+        let is_pointwise = |layer: &&Arc<dyn Forward>| {
+            matches!(layer.step(), Step::Norm(..) | Step::Relu | Step::HardSigmoid | Step::HardSwish | Step::Nothing)
+        };
+        let behind = self.layers[last + 1..].iter().take_while(is_pointwise).count();
+        Some(&self.names[last + behind])
+    }
+
     /// The name of the head: the last layer with weights, the one that a classifier for other classes gets anew.
     pub fn head(&self) -> Option<&str> {
         let has_weights = |layer: &Arc<dyn Forward>| layer.tensors().iter().any(|(_, _, kind)| *kind == ParameterKind::Weight);
@@ -145,9 +104,12 @@ impl Stack {
 
     /// As [`Stack::forward`], and calls `observe` with the name and the output of each layer of the list when it is done. A residual
     /// block is one layer.
-    pub(crate) fn forward_observed(&self, images: &Tensor, observe: impl FnMut(&str, &Tensor)) -> Result<Tensor> {
+    pub(crate) fn forward_observed(&self, images: &Tensor, mut observe: impl FnMut(&str, &Tensor)) -> Result<Tensor> {
         self.check(images)?;
-        self.walk(images, &Pass::new(None, &[]), observe)
+        self.walk(images, &Pass::new(None, &[]), |name, output| {
+            observe(name, &output);
+            Ok(output)
+        })
     }
 
     /// The outputs of the named layers for `images` (N, C, H, W), in the order of `names`; the pass is one in evaluation.
@@ -166,11 +128,38 @@ impl Stack {
     /// # Errors
     /// As there.
     pub fn forward_taps_t(&self, images: &Tensor, names: &[&str], train: bool) -> crate::Result<Vec<Tensor>> {
-        let pass = Pass::new(train.then_some(&self.dropout), names);
+        self.taps(images, Pass::new(train.then_some(&self.dropout), names))
+    }
+
+    /// As [`Stack::forward_taps`], where gradients pass back through ReLUs by `rule`: to see which pixels made an activation.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn forward_rectified(&self, images: &Tensor, names: &[&str], rule: Rectifier) -> crate::Result<Vec<Tensor>> {
+        self.taps(images, Pass::new(None, names).with_rectifier(rule))
+    }
+
+    fn taps(&self, images: &Tensor, pass: Pass) -> crate::Result<Vec<Tensor>> {
         self.check(images)?;
         self.run(images, &pass)?;
-        let unknown = |name: &str| Error::UnknownLayer { name: name.to_owned(), known: self.names.join(", ") };
-        pass.taps.into_inner().into_iter().map(|(name, found)| found.ok_or_else(|| unknown(name))).collect()
+        pass.into_taps().map_err(|name| self.unknown(name))
+    }
+
+    /// The output of the layer `name` as a variable, and what the network makes of it: so a gradient can be asked for there. What comes
+    /// before it gets none. The pass is one in evaluation.
+    ///
+    /// # Errors
+    /// As [`Stack::forward_taps`].
+    pub fn forward_from(&self, images: &Tensor, name: &str) -> crate::Result<(Var, Tensor)> {
+        self.check(images)?;
+        let pass = Pass::evaluation().beginning_at(name);
+        let output = self.run(images, &pass)?;
+        let variable = pass.into_begin().ok_or_else(|| self.unknown(name))?;
+        Ok((variable, output))
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        Error::UnknownLayer { name: name.to_owned(), known: self.layer_names().join(", ") }
     }
 
     /// The network for evaluation alone: batch norms folded, ReLU and shortcuts fused, weights packed; see [`Inference`].
@@ -196,13 +185,12 @@ impl Stack {
 
     /// Where the generators of dropout stand.
     pub fn dropout_state(&self) -> DropoutState {
-        DropoutState { seed: self.dropout.seed.load(Ordering::Relaxed), drawn: self.dropout.drawn.load(Ordering::Relaxed) }
+        self.dropout.state()
     }
 
     /// Sets the generators of dropout: to a new seed, or to where a checkpoint left them.
     pub fn set_dropout_state(&self, state: DropoutState) {
-        self.dropout.seed.store(state.seed, Ordering::Relaxed);
-        self.dropout.drawn.store(state.drawn, Ordering::Relaxed);
+        self.dropout.set(state);
     }
 
     /// Names and layers, in order.
@@ -223,8 +211,8 @@ impl Stack {
     }
 
     pub(crate) fn run(&self, input: &Tensor, pass: &Pass) -> Result<Tensor> {
-        if !pass.taps.borrow().is_empty() {
-            return self.walk(input, pass, |name, output| pass.keep(name, output));
+        if pass.is_observed() {
+            return self.walk(input, pass, |name, output| pass.after(name, output));
         }
         let mut output = input.clone();
         let mut index = 0;
@@ -254,33 +242,19 @@ impl Stack {
     /// One layer, and the ReLU behind it if it is wanted.
     fn layer(&self, index: usize, input: &Tensor, pass: &Pass, relu: bool) -> Result<Tensor> {
         if self.frozen > 0 {
-            pass.frozen.set(index < self.frozen);
+            pass.set_frozen(index < self.frozen);
         }
-        let outside = pass.prefix.borrow().len();
-        pass.prefix.borrow_mut().push_str(&self.names[index]);
-        pass.prefix.borrow_mut().push('.');
         let layer = &self.layers[index];
-        let output = if relu { layer.forward_relu(input, pass) } else { layer.forward(input, pass) };
-        let named = |error: candle_core::Error| {
-            let full = pass.prefix.borrow();
-            error.context(format!("in layer `{}`", full.trim_end_matches('.')))
-        };
-        let output = output.map_err(named)?;
-        pass.prefix.borrow_mut().truncate(outside);
-        Ok(output)
+        let run = || if relu { layer.forward_relu(input, pass) } else { layer.forward(input, pass) };
+        Ok(pass.inside(&self.names[index], run)?.1)
     }
 
-    /// One layer after the other; `after` is called with the full name and the output of each.
-    fn walk(&self, input: &Tensor, pass: &Pass, mut after: impl FnMut(&str, &Tensor)) -> Result<Tensor> {
-        let outside = pass.prefix.borrow().len();
+    /// One layer after the other; `after` is called with the full name and the output of each, and gives what the next one takes.
+    fn walk(&self, input: &Tensor, pass: &Pass, mut after: impl FnMut(&str, Tensor) -> Result<Tensor>) -> Result<Tensor> {
         let mut output = input.clone();
         for (name, layer) in self.names.iter().zip(&self.layers) {
-            pass.prefix.borrow_mut().push_str(name);
-            let full = pass.prefix.borrow().clone();
-            pass.prefix.borrow_mut().push('.');
-            output = layer.forward(&output, pass).map_err(|error| error.context(format!("in layer `{full}`")))?;
-            after(&full, &output);
-            pass.prefix.borrow_mut().truncate(outside);
+            let (full, given) = pass.inside(name, || layer.forward(&output, pass))?;
+            output = after(&full, given)?;
         }
         Ok(output)
     }
@@ -465,6 +439,53 @@ mod tests {
                 assert_eq!(values(ours)?, values(theirs)?);
             }
         }
+        Ok(())
+    }
+
+    /// The gradient at a layer, layers inside of blocks too, by finite differences of what comes behind it.
+    #[test]
+    fn a_pass_begins_at_a_layer() -> crate::Result<()> {
+        let network = network()?;
+        for name in ["layer1.0.conv1", "layer1.1", "layer1", "fc"] {
+            let (variable, output) = network.forward_from(&images()?, name)?;
+            assert_eq!(values(&output)?, values(&network.forward(&images()?)?)?, "{name}");
+            assert_eq!(values(&variable)?, values(&network.forward_taps(&images()?, &[name])?[0])?, "{name}");
+            let gradient = output.sum_all()?.backward()?.get(&variable).expect("a gradient").clone();
+            assert_eq!(gradient.dims(), variable.dims());
+        }
+        // Behind `layer1.1` there is but a linear layer: its gradient is the sum of the weights.
+        let (variable, output) = network.forward_from(&images()?, "layer1")?;
+        let gradient = output.sum_all()?.backward()?.get(&variable).expect("a gradient").get(1)?.flatten_all()?;
+        let weight = network.parameters().into_iter().find(|parameter| parameter.name == "fc.weight").expect("a weight").tensor;
+        for (gradient, weight) in values(&gradient)?.iter().zip(values(&weight.sum(0)?)?) {
+            assert!((gradient - weight).abs() < 1e-6, "{gradient} {weight}");
+        }
+        let error = network.forward_from(&images()?, "layer7").err().expect("no such layer").to_string();
+        assert!(error.contains("no layer `layer7`") && error.contains("layer1.0.conv1"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn names_of_layers_are_in_the_order_of_the_pass() -> crate::Result<()> {
+        let names = network()?.layer_names();
+        let expected = [
+            "layer1.0.conv1",
+            "layer1.0.relu",
+            "layer1.0.conv2",
+            "layer1.0.downsample",
+            "layer1.0",
+            "layer1.1.conv",
+            "layer1.1",
+            "flatten",
+            "dropout",
+            "fc",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(network()?.last_maps(), Some("layer1.1"));
+        let layers = Layers::new([1, 8, 8]).then("conv", conv(2, 3)).then("norm", crate::layer::batch_norm()).then("relu", Relu);
+        let layers = layers.then("pool", crate::layer::max_pool(2)).then("flatten", Flatten).then("fc", linear(2));
+        assert_eq!(layers.build(Store::new(0, DType::F32, &Device::Cpu).var_builder())?.last_maps(), Some("relu"));
+        assert_eq!(Layers::new([1, 1, 1]).build(Store::new(0, DType::F32, &Device::Cpu).var_builder())?.last_maps(), None);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::graph::{Conv, ConvWeights, Graph, Linear, LinearWeights, Node, Op, PackedWeights, halved};
 use crate::ops::Pool2dConfig;
-use crate::stack::Pass;
+use crate::pass::Pass;
 
 /// Teams that are kept in any case, the one at work counted; more passes at a time make their own.
 const KEPT: usize = 2;

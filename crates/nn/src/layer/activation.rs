@@ -1,9 +1,10 @@
 //! Functions of each value alone, and softmax over classes.
 
-use candle_core::Result;
+use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{Forward, Layer, Pure, Shaped, Step};
+use crate::pass::Pass;
 use crate::{Volume, ops};
 
 /// max(x, 0).
@@ -40,7 +41,17 @@ impl Layer for Relu {
     }
 
     fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
-        Ok(Box::new(Pure(Step::Relu, ops::relu)))
+        Ok(Box::new(Self))
+    }
+}
+
+impl Forward for Relu {
+    fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor> {
+        ops::rectified(input, pass.rectifier())
+    }
+
+    fn step(&self) -> Step<'_> {
+        Step::Relu
     }
 }
 

@@ -6,8 +6,8 @@ use candle_nn::VarBuilder;
 use super::{Cost, Forward, Layer, Reach, Shaped, Sliding, Step, by, unless};
 use crate::init::Init;
 use crate::ops::{self, Conv2dConfig};
+use crate::pass::Pass;
 use crate::size::Window;
-use crate::stack::Pass;
 use crate::{ParameterKind, Volume};
 
 /// A bank of filters over (N, C, H, W); the number of input channels follows from the list.

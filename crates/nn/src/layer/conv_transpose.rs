@@ -7,7 +7,7 @@ use cirio_kernels::ConvTranspose2dShape;
 use super::{Cost, Forward, Layer, Shaped, by, unless};
 use crate::init::Init;
 use crate::ops::{self, ConvTranspose2dConfig};
-use crate::stack::Pass;
+use crate::pass::Pass;
 use crate::{ParameterKind, Volume};
 
 /// A bank of filters that each pixel of (N, C, H, W) adds to the output; the number of input channels follows from the list.

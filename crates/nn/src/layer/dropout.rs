@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{Forward, Layer, Shaped, Step};
-use crate::stack::Pass;
+use crate::pass::Pass;
 use crate::{Volume, ops};
 
 /// In training each value is 0 with this probability and the others are divided by 1 - p; else nothing is done.

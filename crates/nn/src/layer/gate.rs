@@ -6,7 +6,8 @@ use candle_nn::VarBuilder;
 
 use super::{AdaptiveAvgPool2d, Conv2d, Forward, Layer, Relu, Shaped, Step, conv};
 use crate::init::{Fan, Init};
-use crate::stack::{Pass, Stack};
+use crate::pass::Pass;
+use crate::stack::Stack;
 use crate::{ParameterKind, Sequence, Volume, ops};
 
 /// x · body(x), where the body makes one number of each channel: (N, C, H, W) to (N, C, 1, 1).

@@ -6,7 +6,7 @@ use candle_nn::VarBuilder;
 use super::{Cost, Forward, Layer, Reach, Shaped, Step};
 use crate::init::Init;
 use crate::ops;
-use crate::stack::Pass;
+use crate::pass::Pass;
 use crate::{ParameterKind, Volume};
 
 /// y = W·x + b over (N, inputs); the number of inputs follows from the list.

@@ -36,7 +36,8 @@ pub use residual::{Residual, residual};
 pub use upsample::{Upsample, UpsampleMode};
 
 use crate::ops::{Conv2dConfig, CountPadding, Pool2dConfig};
-use crate::stack::{Pass, Stack};
+use crate::pass::Pass;
+use crate::stack::Stack;
 use crate::{ParameterKind, Volume};
 
 /// What a layer costs for one image.

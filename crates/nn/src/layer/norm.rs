@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor, Var};
 use candle_nn::VarBuilder;
 
 use super::{Cost, Forward, Layer, Shaped, Step};
-use crate::stack::Pass;
+use crate::pass::Pass;
 use crate::{ParameterKind, Volume, ops};
 
 /// Where mean and variance come from in training.

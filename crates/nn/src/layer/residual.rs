@@ -4,7 +4,8 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{Cost, Forward, Layer, Shaped, Step};
-use crate::stack::{Pass, Stack};
+use crate::pass::Pass;
+use crate::stack::Stack;
 use crate::{ParameterKind, Sequence, Volume};
 
 /// body(x) + shortcut(x). An empty shortcut passes x on as it is.

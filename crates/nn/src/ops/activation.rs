@@ -1,6 +1,7 @@
 //! Activation functions, and softmax over classes.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CudaStorage, CustomOp1, D, Layout, MetalStorage, Result, Shape, Tensor};
 use cirio_kernels::Tanh;
 
 use super::backend::{Backend, backend};
@@ -25,6 +26,61 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
             let zeros = x.zeros_like()?;
             x.le(&zeros)?.where_cond(&zeros, x)
         }
+    }
+}
+
+/// What of a gradient passes back through max(x, 0), to see which pixels made an activation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Rectifier {
+    /// The derivative: what belongs to positive inputs.
+    #[default]
+    Gradient,
+    /// What is positive itself, wherever the input was: a deconvnet (Zeiler & Fergus, "Visualizing and understanding convolutional
+    /// networks", 2014, section 2.1).
+    Deconvnet,
+    /// Both: guided backpropagation (Springenberg, Dosovitskiy, Brox & Riedmiller, "Striving for simplicity", 2015, section 3.4).
+    Guided,
+}
+
+/// max(x, 0), whose gradient passes by another rule.
+///
+/// # Shapes
+/// Any, and the result has the same.
+///
+/// # Errors
+/// When x has no floating-point values.
+pub fn rectified(x: &Tensor, rule: Rectifier) -> Result<Tensor> {
+    let y = relu(x)?;
+    match rule {
+        Rectifier::Gradient => Ok(y),
+        Rectifier::Guided => y.apply_op1(PositiveGradient),
+        // The sum is y to the bit, and its gradient that of x.
+        Rectifier::Deconvnet => (x + (y - x)?.detach())?.apply_op1(PositiveGradient),
+    }
+}
+
+/// Passes values on as they are, and of gradients what is positive.
+struct PositiveGradient;
+
+impl CustomOp1 for PositiveGradient {
+    fn name(&self) -> &'static str {
+        "positive gradient"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        Ok((storage.try_clone(layout)?, layout.shape().clone()))
+    }
+
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        Ok((storage.try_clone(layout)?, layout.shape().clone()))
+    }
+
+    fn metal_fwd(&self, storage: &MetalStorage, layout: &Layout) -> Result<(MetalStorage, Shape)> {
+        Ok((storage.try_clone(layout)?, layout.shape().clone()))
+    }
+
+    fn bwd(&self, _x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        relu(dy).map(Some)
     }
 }
 
@@ -172,6 +228,25 @@ mod tests {
             let y = y.to_vec1::<f32>()?;
             assert_eq!((&y[..3], &y[4..]), ([0.0, 0.0, 2.0].as_slice(), [f32::INFINITY, 0.0].as_slice()));
             assert!(y[3].is_nan());
+        }
+        Ok(())
+    }
+
+    /// The three rules on every pair of signs, in both of the ways.
+    #[test]
+    fn gradients_pass_by_the_rule() -> Result<()> {
+        let x = Var::new(&[-1f32, -1.0, 2.0, 2.0], &Device::Cpu)?;
+        let dy = Tensor::new(&[-3f32, 5.0, -3.0, 5.0], &Device::Cpu)?;
+        let cases = [
+            (Rectifier::Gradient, [0.0, 0.0, -3.0, 5.0]),
+            (Rectifier::Deconvnet, [0.0, 5.0, 0.0, 5.0]),
+            (Rectifier::Guided, [0.0, 0.0, 0.0, 5.0]),
+        ];
+        for (rule, expected) in cases {
+            for y in [rectified(&x, rule)?, with_portable(|| rectified(&x, rule))?] {
+                assert_eq!(y.to_vec1::<f32>()?, [0.0, 0.0, 2.0, 2.0], "{rule:?}");
+                assert_eq!((y * &dy)?.backward()?.get(&x).unwrap().to_vec1::<f32>()?, expected, "{rule:?}");
+            }
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ mod regions;
 mod resize;
 mod scale;
 
-pub use activation::{hard_sigmoid, hard_swish, log_softmax, relu, scaled_tanh, sigmoid, softmax, tanh};
+pub use activation::{Rectifier, hard_sigmoid, hard_swish, log_softmax, rectified, relu, scaled_tanh, sigmoid, softmax, tanh};
 pub(crate) use backend::has_kernels;
 pub use backend::with_portable;
 pub use cirio_kernels::{AlignCorners, CountPadding};
