@@ -53,6 +53,6 @@ pub use parameter::{Parameter, ParameterKind};
 pub use pass::{DropoutState, Pass};
 pub use stack::Stack;
 pub use store::Store;
-pub use table::{Row, Table};
+pub use table::{ReceptiveField, Row, Table};
 pub use volume::Volume;
 pub use weights::{LoadReport, Mismatch, Weights};

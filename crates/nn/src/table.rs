@@ -1,6 +1,7 @@
 //! The table of a network: a row a layer, as the papers print it.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::layer::{Layer, Reach};
 use crate::{Layers, Result, Sequence, Volume};
@@ -20,8 +21,8 @@ pub struct Row {
     pub macs: u64,
     /// Connections as LeCun et al. (1998) count them, where the network counts them.
     pub connections: Option<u64>,
-    /// The side of the square of the input that one output sees (the longer side if it is no square).
-    pub receptive_field: usize,
+    /// What one output sees of the image.
+    pub receptive_field: ReceptiveField,
     /// Rows and columns of the layer's input that its stride leaves unused.
     pub unused: [usize; 2],
 }
@@ -43,7 +44,7 @@ impl Table {
     pub(crate) fn new(layers: &Layers) -> Result<Self> {
         let mut rows = Vec::new();
         let input = Volume::maps(layers.input());
-        walk(layers.sequence(), "", &input, Field::start(layers.input()), &mut rows)?;
+        walk(layers.sequence(), "", &input, ReceptiveField::start(layers.input()), &mut rows)?;
         let counts = layers.counts();
         if !counts.connections {
             rows.iter_mut().for_each(|row| row.connections = None);
@@ -68,40 +69,59 @@ impl Table {
 }
 
 /// What one output sees of the image, `[rows, columns]`.
-#[derive(Clone, Copy)]
-struct Field {
-    /// The image.
-    image: [usize; 2],
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceptiveField {
+    /// H and W of the image.
+    pub image: [usize; 2],
     /// Pixels seen.
-    seen: [usize; 2],
+    pub seen: [usize; 2],
     /// Pixels of the image from one output to the next.
-    step: [usize; 2],
+    pub step: [usize; 2],
+    /// The first pixel that the first output sees; below 0 where it sees padding.
+    pub first: [i64; 2],
 }
 
-impl Field {
+impl ReceptiveField {
+    /// The longer side of what is seen.
+    pub fn side(&self) -> usize {
+        self.seen[0].max(self.seen[1])
+    }
+
+    /// The rows and the columns of the image that the output at a place sees; padding is left out.
+    pub fn at(&self, place: [usize; 2]) -> [Range<usize>; 2] {
+        [0, 1].map(|axis| {
+            let first = (place[axis] as i64).saturating_mul(self.step[axis] as i64).saturating_add(self.first[axis]);
+            let inside = |pixel: i64| pixel.clamp(0, self.image[axis] as i64) as usize;
+            inside(first)..inside(first.saturating_add(self.seen[axis] as i64))
+        })
+    }
+
     fn start([_, height, width]: [usize; 3]) -> Self {
-        Self { image: [height, width], seen: [1; 2], step: [1; 2] }
+        Self { image: [height, width], seen: [1; 2], step: [1; 2], first: [0; 2] }
     }
 
     /// After a layer: every window adds (extent - 1) steps, every stride lengthens the step.
     fn through(self, reach: Reach) -> Self {
         match reach {
             Reach::Point => self,
-            Reach::All => Self { seen: self.image, ..self },
+            Reach::All => Self { seen: self.image, step: [0; 2], first: [0; 2], ..self },
             Reach::Window(sliding) => Self {
                 seen: [0, 1].map(|axis| self.seen[axis] + (sliding.extent[axis] - 1) * self.step[axis]),
                 step: [0, 1].map(|axis| self.step[axis] * sliding.stride[axis]),
+                first: [0, 1].map(|axis| self.first[axis] - (sliding.padding[axis] * self.step[axis]) as i64),
                 ..self
             },
         }
     }
 
     fn larger(self, other: Self) -> Self {
-        Self { seen: [0, 1].map(|axis| self.seen[axis].max(other.seen[axis])), ..self }
+        let larger = |axis: usize| if other.seen[axis] > self.seen[axis] { other } else { self };
+        let [rows, columns] = [0, 1].map(larger);
+        Self { seen: [rows.seen[0], columns.seen[1]], first: [rows.first[0], columns.first[1]], ..self }
     }
 }
 
-fn walk(sequence: &Sequence, prefix: &str, input: &Volume, mut field: Field, rows: &mut Vec<Row>) -> Result<Field> {
+fn walk(sequence: &Sequence, prefix: &str, input: &Volume, mut field: ReceptiveField, rows: &mut Vec<Row>) -> Result<ReceptiveField> {
     let mut volume = *input;
     for ((name, layer), output) in sequence.iter().zip(sequence.volumes(input)?) {
         let name = format!("{prefix}{name}");
@@ -121,7 +141,7 @@ fn walk(sequence: &Sequence, prefix: &str, input: &Volume, mut field: Field, row
     Ok(field)
 }
 
-fn row(name: String, layer: &dyn Layer, input: &Volume, output: Volume, reach: Reach, field: Field) -> Row {
+fn row(name: String, layer: &dyn Layer, input: &Volume, output: Volume, reach: Reach, field: ReceptiveField) -> Row {
     let cost = layer.cost(input);
     Row {
         name,
@@ -130,7 +150,7 @@ fn row(name: String, layer: &dyn Layer, input: &Volume, output: Volume, reach: R
         parameters: cost.parameters,
         macs: cost.macs,
         connections: Some(cost.connections),
-        receptive_field: field.seen[0].max(field.seen[1]),
+        receptive_field: field,
         unused: match reach {
             Reach::Window(sliding) => sliding.unused,
             Reach::Point | Reach::All => [0; 2],
@@ -165,7 +185,7 @@ impl fmt::Display for Table {
             line(
                 &row.name,
                 &row.kind,
-                [row.output.to_string(), neurons, parameters, macs, connections, row.receptive_field.to_string()],
+                [row.output.to_string(), neurons, parameters, macs, connections, row.receptive_field.side().to_string()],
                 &note,
             )?;
         }
@@ -208,7 +228,7 @@ mod tests {
             .then("flatten", Flatten)
             .then("f5", linear(120))
             .table()?;
-        let seen: Vec<usize> = table.rows.iter().map(|row| row.receptive_field).collect();
+        let seen: Vec<usize> = table.rows.iter().map(|row| row.receptive_field.side()).collect();
         assert_eq!(seen, [5, 6, 14, 16, 16, 32]);
         assert_eq!(table.parameters(), 156 + 2416 + 48_120);
         assert_eq!(table.rows[0].macs, 150 * 28 * 28);
@@ -226,7 +246,7 @@ mod tests {
         let table = Layers::new([4, 16, 16]).then("layer1.0", Residual { body, shortcut }).table()?;
         let names: Vec<&str> = table.rows.iter().map(|row| row.name.as_str()).collect();
         assert_eq!(names, ["layer1.0.conv1", "layer1.0.bn1", "layer1.0.relu", "layer1.0.conv2", "layer1.0.downsample.0", "layer1.0"]);
-        assert_eq!(table.rows[5].receptive_field, 7);
+        assert_eq!(table.rows[5].receptive_field.side(), 7);
         assert_eq!(table.rows[5].output, Volume::maps([8, 8, 8]));
         Ok(())
     }

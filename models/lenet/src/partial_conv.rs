@@ -70,7 +70,7 @@ impl Layer for PartialConv {
     }
 
     fn reach(&self, _input: &Volume) -> Reach {
-        Reach::Window(Sliding { extent: [self.kernel; 2], stride: [1; 2], unused: [0; 2] })
+        Reach::Window(Sliding { extent: [self.kernel; 2], stride: [1; 2], padding: [0; 2], unused: [0; 2] })
     }
 
     fn build(&self, input: &Volume, weights: VarBuilder) -> Result<Box<dyn Forward>> {

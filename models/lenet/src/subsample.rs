@@ -39,7 +39,7 @@ impl Layer for Subsample {
             Volume::Maps { height, width, .. } => [height % 2, width % 2],
             Volume::Vector(_) => [0; 2],
         };
-        Reach::Window(Sliding { extent: [2; 2], stride: [2; 2], unused })
+        Reach::Window(Sliding { extent: [2; 2], stride: [2; 2], padding: [0; 2], unused })
     }
 
     fn build(&self, input: &Volume, weights: VarBuilder) -> Result<Box<dyn Forward>> {

@@ -74,7 +74,7 @@ fn document<'a>(model: &'a str, table: &'a Table) -> Document<'a> {
         output: row.output.dims(),
         params: row.parameters,
         macs: row.macs,
-        receptive_field: row.receptive_field,
+        receptive_field: row.receptive_field.side(),
         connections: row.connections,
     };
     Document {

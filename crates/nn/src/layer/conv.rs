@@ -106,6 +106,7 @@ impl Layer for Conv2d {
         Reach::Window(Sliding {
             extent: windows.map(|window| window.extent().unwrap_or(0)),
             stride: self.stride,
+            padding: self.padding,
             unused: windows.map(|window| window.fit().map_or(0, |fit| fit.unused)),
         })
     }

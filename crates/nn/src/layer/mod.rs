@@ -61,6 +61,8 @@ pub struct Sliding {
     pub extent: [usize; 2],
     /// Pixels from one window to the next.
     pub stride: [usize; 2],
+    /// Rows and columns of padding that the first window begins in.
+    pub padding: [usize; 2],
     /// Rows and columns at the far end that no window reaches.
     pub unused: [usize; 2],
 }

@@ -58,7 +58,8 @@ fn reach(window: &Pool2dConfig, input: &Volume) -> Reach {
     let unused = |size: usize, outputs: usize, axis: usize| {
         (size + 2 * window.padding[axis]).saturating_sub((outputs - 1) * window.stride[axis] + window.kernel[axis])
     };
-    Reach::Window(Sliding { extent: window.kernel, stride: window.stride, unused: [unused(height, rows, 0), unused(width, columns, 1)] })
+    let unused = [unused(height, rows, 0), unused(width, columns, 1)];
+    Reach::Window(Sliding { extent: window.kernel, stride: window.stride, padding: window.padding, unused })
 }
 
 fn connections(window: &Pool2dConfig, input: &Volume) -> Cost {
