@@ -7,7 +7,10 @@ use font8x8::UnicodeFonts;
 use crate::{Image, Result};
 
 /// Rows and columns of a letter, before it is enlarged.
-const LETTER: usize = 8;
+pub(crate) const LETTER: usize = 8;
+
+/// Signs that the alphabet lacks.
+const SIGNS: [(char, [u8; LETTER]); 2] = [('…', [0, 0, 0, 0, 0, 0, 0xdb, 0]), ('→', [0, 0x08, 0x18, 0x3f, 0x18, 0x08, 0, 0])];
 
 /// How much of a mask's colour is seen; the rest is the picture.
 const OPACITY: f32 = 0.45;
@@ -47,6 +50,16 @@ impl Canvas {
         Self { width, height, data: picture.to_rgb().into_data(), unit }
     }
 
+    /// An empty one of this colour, of at least 1×1 pixels.
+    ///
+    /// # Errors
+    /// When a side is 0, or it would have more than [`MAX_PIXELS`](crate::MAX_PIXELS) pixels.
+    pub fn empty(width: usize, height: usize, colour: Colour) -> Result<Self> {
+        let mut canvas = Self::new(&Image::filled(width, height, 3, 0)?);
+        canvas.area([0, 0, width, height], colour);
+        Ok(canvas)
+    }
+
     /// The width of lines, in pixels; letters are eight times as high. It grows with the picture.
     pub fn unit(&self) -> usize {
         self.unit
@@ -54,8 +67,12 @@ impl Canvas {
 
     /// Lays a colour over pixels so that the picture shines through. Each place is `column · H + row`, as masks in COCO's runs have them.
     pub fn tint(&mut self, places: impl IntoIterator<Item = usize>, colour: Colour) {
-        for place in places {
-            self.mix(place % self.height, place / self.height, colour, OPACITY);
+        for (row, column) in places.into_iter().map(|place| (place % self.height, place / self.height)) {
+            if column < self.width {
+                let pixel = &mut self.data[(row * self.width + column) * 3..][..3];
+                let mixed = |old: u8, new: u8| (f32::from(old) + OPACITY * (f32::from(new) - f32::from(old))).round() as u8;
+                pixel.iter_mut().zip(colour).for_each(|(old, new)| *old = mixed(*old, new));
+            }
         }
     }
 
@@ -117,8 +134,28 @@ impl Canvas {
         let left = left.min(self.width.saturating_sub(wide));
         let upper = if upper >= high { upper - high } else { upper.min(self.height.saturating_sub(high)) };
         self.fill(upper..upper + high, left..left + wide, colour);
+        self.words([left + margin, upper + margin], self.unit, words, ink(colour));
+    }
+
+    /// Fills the rectangle from the column and row `[left, upper]` to before `[right, lower]`.
+    pub fn area(&mut self, [left, upper, right, lower]: [usize; 4], colour: Colour) {
+        self.fill(upper..lower, left..right, colour);
+    }
+
+    /// Words without a ground, their upper left corner in the column and row `[left, upper]`. A letter is 8·`size` pixels wide and high.
+    pub fn words(&mut self, [left, upper]: [usize; 2], size: usize, words: &str, ink: Colour) {
         for (index, letter) in words.chars().enumerate() {
-            self.letter([upper + margin, left + margin + index * side], letter, ink(colour));
+            self.letter([upper, left + index * LETTER * size], size, letter, ink);
+        }
+    }
+
+    /// Lays a picture on, its upper left corner in the column and row `[left, upper]`.
+    pub fn paste(&mut self, [left, upper]: [usize; 2], picture: &Image) {
+        let picture = picture.to_rgb();
+        let left = left.min(self.width);
+        let wide = picture.width().min(self.width - left);
+        for (row, values) in picture.data().chunks_exact(picture.width() * 3).take(self.height.saturating_sub(upper)).enumerate() {
+            self.data[((upper + row) * self.width + left) * 3..][..wide * 3].copy_from_slice(&values[..wide * 3]);
         }
     }
 
@@ -130,13 +167,12 @@ impl Canvas {
         Image::new(self.width, self.height, 3, self.data)
     }
 
-    /// One letter with its upper left corner in `[row, column]`.
-    fn letter(&mut self, [upper, left]: [usize; 2], letter: char, ink: Colour) {
-        let unit = self.unit;
+    /// One letter with its upper left corner in `[row, column]`, each of its pixels a square.
+    fn letter(&mut self, [upper, left]: [usize; 2], size: usize, letter: char, ink: Colour) {
         for (row, bits) in glyph(letter).into_iter().enumerate() {
             for column in (0..LETTER).filter(|column| bits >> column & 1 == 1) {
-                let (upper, left) = (upper + row * unit, left + column * unit);
-                self.fill(upper..upper + unit, left..left + unit, ink);
+                let (upper, left) = (upper + row * size, left + column * size);
+                self.fill(upper..upper + size, left..left + size, ink);
             }
         }
     }
@@ -153,26 +189,29 @@ impl Canvas {
     }
 
     fn fill(&mut self, rows: Range<usize>, columns: Range<usize>, colour: Colour) {
+        let last = columns.end.min(self.width);
+        let columns = columns.start.min(last)..last;
         for row in rows.start..rows.end.min(self.height) {
-            for column in columns.start..columns.end.min(self.width) {
-                self.mix(row, column, colour, 1.0);
-            }
-        }
-    }
-
-    fn mix(&mut self, row: usize, column: usize, colour: Colour, share: f32) {
-        if row < self.height && column < self.width {
-            let pixel = &mut self.data[(row * self.width + column) * 3..][..3];
-            let mixed = |old: u8, new: u8| (f32::from(old) + share * (f32::from(new) - f32::from(old))).round() as u8;
-            pixel.iter_mut().zip(colour).for_each(|(old, new)| *old = mixed(*old, new));
+            let line = &mut self.data[row * self.width * 3..][..self.width * 3];
+            line.as_chunks_mut().0[columns.clone()].fill(colour);
         }
     }
 }
 
 /// The rows of a letter from the top; the lowest bit is the leftmost pixel.
 fn glyph(letter: char) -> [u8; LETTER] {
-    let known = font8x8::BASIC_FONTS.get(letter).or_else(|| font8x8::LATIN_FONTS.get(letter)).or_else(|| font8x8::GREEK_FONTS.get(letter));
-    known.or_else(|| font8x8::BASIC_FONTS.get('?')).unwrap_or_default()
+    let sign = SIGNS.iter().find(|(sign, _)| *sign == letter).map(|(_, rows)| *rows);
+    let known = sign.or_else(|| font8x8::BASIC_FONTS.get(letter)).or_else(|| font8x8::LATIN_FONTS.get(letter));
+    known.or_else(|| font8x8::GREEK_FONTS.get(letter)).or_else(|| font8x8::BASIC_FONTS.get('?')).unwrap_or_default()
+}
+
+/// Words as far as there is room for this many letters; what is cut off is an `…`.
+pub(crate) fn cut(words: &str, letters: usize) -> String {
+    match words.chars().count() {
+        0..=usize::MAX if letters == 0 => String::new(),
+        count if count <= letters => words.to_owned(),
+        _ => words.chars().take(letters - 1).chain(['…']).collect(),
+    }
 }
 
 /// Black or white, whichever is easier to see beside a colour.
@@ -263,6 +302,32 @@ mod tests {
         assert_eq!(lines[4], "..---..----.........", "its stem");
         assert_eq!(lines[10], "....................", "the box itself is free");
         Ok(())
+    }
+
+    #[test]
+    fn words_without_a_ground_and_pictures_laid_on() -> Result<()> {
+        let mut canvas = Canvas::empty(20, 9, [7; 3])?;
+        let before = canvas.clone().into_image()?;
+        assert_eq!(before, Image::filled(20, 9, 3, 7)?);
+        canvas.words([2, 0], 1, "…I", [9; 3]);
+        let after = changed(&before, &canvas.clone().into_image()?);
+        assert_eq!(after[6], "..##.##.##.####.....");
+        assert_eq!(after[8], "....................");
+        canvas.area([0, 0, 99, 99], [7; 3]);
+        for corner in [[1, 2], [19, 8], [20, 0], [0, 9], [usize::MAX; 2]] {
+            canvas.paste(corner, &Image::filled(2, 3, 1, 200)?);
+        }
+        let after = changed(&before, &canvas.into_image()?);
+        assert_eq!(after[1..4], ["....................", ".##.................", ".##................."]);
+        assert_eq!(after.concat().matches('#').count(), 2 * 3 + 1);
+        assert!(Canvas::empty(0, 3, [0; 3]).is_err() && Canvas::empty(1 << 20, 1 << 20, [0; 3]).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn long_words_are_cut() {
+        assert_eq!(["", "abc", "abcd", "äöüßé"].map(|words| cut(words, 3)), ["", "abc", "ab…", "äö…"]);
+        assert_eq!([cut("abc", 1), cut("abc", 0)], ["…", ""]);
     }
 
     #[test]

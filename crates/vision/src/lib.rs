@@ -13,7 +13,7 @@
 pub mod augment;
 mod canvas;
 mod crop;
-mod draw;
+pub mod draw;
 mod error;
 mod files;
 pub mod filter;
@@ -24,7 +24,6 @@ mod tensor;
 
 pub use canvas::{Canvas, Colour, class_colour};
 pub use crop::{center_crop, crop, flip_horizontal, flip_vertical, pad, ten_crop};
-pub use draw::{diverging, enlarge, grid, tones};
 pub use error::{Error, Result};
 pub use files::write_whole;
 pub use image::{Image, MAX_PIXELS, is_picture};

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use cirio_data::objects::ObjectSet;
 use cirio_data::{Dataset, Format, OpenOptions, Split, Strictness, Subset, export_folder, open, survey};
-use cirio_vision::{Image, grid, resize};
+use cirio_vision::draw::grid;
+use cirio_vision::{Image, resize};
 use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
 

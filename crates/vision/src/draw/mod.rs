@@ -1,4 +1,16 @@
-//! Drawing with pictures: grids, enlargement, values as shades.
+//! Drawing with pictures: numbers as colours, grids and captioned sheets, colour bars, animations.
+
+mod colours;
+mod frames;
+mod heat;
+mod legend;
+mod sheet;
+
+pub use colours::ColourMap;
+pub use frames::{frames, save_frames};
+pub use heat::{heat, overlay};
+pub use legend::{Direction, legend};
+pub use sheet::{Cell, Ground, sheet};
 
 use crate::image::MAX_PIXELS;
 use crate::{Error, Image, Result};
@@ -47,33 +59,6 @@ pub fn enlarge(image: &Image, factor: usize) -> Result<Image> {
     Image::new(width, height, channels, rows.flat_map(|row| wide(row).repeat(factor)).collect())
 }
 
-/// H×W values as shades of grey: the smallest is black, the largest white; all alike is mid-grey.
-pub fn tones(values: &[f32], width: usize, height: usize) -> Result<Image> {
-    let finite = || values.iter().copied().filter(|value| value.is_finite());
-    let (low, high) = (finite().fold(f32::INFINITY, f32::min), finite().fold(f32::NEG_INFINITY, f32::max));
-    let shade = |value: &f32| match high > low {
-        true => ((value - low) / (high - low) * 255.0).round().clamp(0.0, 255.0) as u8,
-        false => 128,
-    };
-    Image::new(width, height, 1, values.iter().map(shade).collect())
-}
-
-/// H×W values in colour: 0 is white, positive ones are red and negative ones blue, the more the further the value is from 0.
-/// What is farthest from 0 has the full colour. For weights, whose sign matters.
-pub fn diverging(values: &[f32], width: usize, height: usize) -> Result<Image> {
-    let most = values.iter().copied().filter(|value| value.is_finite()).fold(0f32, |most, value| most.max(value.abs()));
-    let colour = |value: &f32| {
-        // How much of the other colours is left.
-        let rest = ((1.0 - value.abs() / most.max(f32::MIN_POSITIVE)) * 255.0).round().clamp(0.0, 255.0) as u8;
-        match *value {
-            value if value > 0.0 => [255, rest, rest],
-            value if value < 0.0 => [rest, rest, 255],
-            _ => [255; 3],
-        }
-    };
-    Image::new(width, height, 3, values.iter().flat_map(colour).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,22 +81,6 @@ mod tests {
         assert_eq!(image.data(), [5, 5, 9, 9, 5, 5, 9, 9]);
         assert_eq!(enlarge(&Image::new(1, 2, 3, vec![1, 2, 3, 4, 5, 6])?, 2)?.data()[9..15], [1, 2, 3, 4, 5, 6]);
         assert!(enlarge(&image, 0).is_err() && enlarge(&image, usize::MAX).is_err());
-        Ok(())
-    }
-
-    #[test]
-    fn values_become_shades() -> Result<()> {
-        assert_eq!(tones(&[-1.0, 0.0, 1.0], 3, 1)?.data(), [0, 128, 255]);
-        assert_eq!(tones(&[2.0; 2], 2, 1)?.data(), [128, 128]);
-        assert!(tones(&[0.0; 5], 2, 2).is_err());
-        Ok(())
-    }
-
-    #[test]
-    fn signs_become_colours() -> Result<()> {
-        let image = diverging(&[-2.0, -1.0, 0.0, 2.0, f32::NAN], 5, 1)?;
-        assert_eq!(image.data(), [0, 0, 255, 128, 128, 255, 255, 255, 255, 255, 0, 0, 255, 255, 255]);
-        assert_eq!(diverging(&[0.0; 2], 2, 1)?.data(), [255; 6]);
         Ok(())
     }
 }
