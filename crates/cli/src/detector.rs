@@ -53,6 +53,16 @@ pub struct Finder {
     pub most: usize,
 }
 
+/// Weights that were found, and the detector that they are for.
+pub struct Found {
+    pub config: DetectorConfig,
+    pub weights: Weights,
+    /// What to call the weights.
+    pub name: String,
+    /// The names of the K classes, the background first.
+    pub classes: Vec<String>,
+}
+
 impl Rules {
     /// As detectors are measured: a hundred objects of at least 0.05 in each picture.
     pub fn for_evaluation(frozen_bn_eps: Option<f64>) -> Self {
@@ -72,12 +82,23 @@ impl Rules {
 
     /// Builds the detector with weights that were found.
     pub fn load(&self, choice: &Choice, found: &Resolved, model: &'static DetectorModel) -> Result<Finder> {
-        let name = found.name();
-        let weights = spelling::respelled(&Weights::open(&found.path)?, &Default::default())?;
-        let classes = names(found.classes.clone(), &weights).with_context(|| format!("{name} as {}", model.name))?;
+        let Found { mut config, weights, name, classes } = self.open(found, model)?;
         let wanted = self.labels(&classes)?;
         let score = self.score.unwrap_or(0.5);
         let most = self.max_detections.unwrap_or(100);
+        config.roi.score = score as f32;
+        // Others may be likelier than those that are wanted.
+        config.roi.detections = if wanted.is_empty() { most } else { most.max(config.roi.detections) };
+        let device = choice.device()?;
+        let detector = config.load(&weights, &device).with_context(|| format!("{name} as {}", model.name))?.for_inference()?;
+        Ok(Finder { model, name, detector, device, classes, wanted, score, most })
+    }
+
+    /// What a detector is made of for weights that were found.
+    pub fn open(&self, found: &Resolved, model: &DetectorModel) -> Result<Found> {
+        let name = found.name();
+        let weights = spelling::respelled(&Weights::open(&found.path)?, &Default::default())?;
+        let classes = names(found.classes.clone(), &weights).with_context(|| format!("{name} as {}", model.name))?;
         let trained = weights.metadata().get("objects").map(|text| serde_json::from_str::<ObjectConfig>(text)).transpose();
         let trained = trained.with_context(|| format!("{name}: what it says about its pictures"))?;
         let known = found.entry.as_ref().and_then(|entry| entry.frozen_eps).or(trained.as_ref().and_then(|trained| trained.frozen_eps));
@@ -89,12 +110,7 @@ impl Rules {
         if let (Some(keypoints), Some(&[_, points, ..])) = (&mut config.keypoints, weights.shapes().get(POINTS).map(Vec::as_slice)) {
             keypoints.points = points;
         }
-        config.roi.score = score as f32;
-        // Others may be likelier than those that are wanted.
-        config.roi.detections = if wanted.is_empty() { most } else { most.max(config.roi.detections) };
-        let device = choice.device()?;
-        let detector = config.load(&weights, &device).with_context(|| format!("{name} as {}", model.name))?.for_inference()?;
-        Ok(Finder { model, name, detector, device, classes, wanted, score, most })
+        Ok(Found { config, weights, name, classes })
     }
 
     /// `known` is the eps of frozen norms that the weights were made with, where the manifest or the file says it.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use cirio::Model;
-use cirio::nn::{Inference, Weights};
+use cirio::nn::{Inference, Layers, Stack, Weights};
 use cirio::vision::Preprocess;
 use cirio_hub::{Downloads, Registry, Resolved, Source, spelling};
 use cirio_nn::device::DeviceChoice;
@@ -75,6 +75,20 @@ pub struct Choice {
     compute: Compute,
 }
 
+/// A trained network, layer by layer.
+pub struct Loaded {
+    pub model: &'static Model,
+    /// What to call its weights.
+    pub name: String,
+    pub layers: Layers,
+    pub stack: Stack,
+    pub classes: Vec<String>,
+    pub preprocess: Preprocess,
+    pub device: Device,
+    /// The folder of the run that made the weights, where that was given and says how it was made.
+    pub run: Option<PathBuf>,
+}
+
 /// A trained network, ready to be used.
 pub struct Network {
     pub model: &'static Model,
@@ -111,8 +125,14 @@ impl Choice {
         self.compute.device()
     }
 
-    /// Builds a classifier with weights that were found.
+    /// Builds a classifier with weights that were found, for use alone.
     pub fn classifier(&self, found: Resolved, model: &'static Model) -> Result<Network> {
+        let Loaded { model, name, stack, classes, preprocess, device, run, .. } = self.load(found, model)?;
+        Ok(Network { model, name, inference: stack.for_inference()?, classes, preprocess, device, run })
+    }
+
+    /// Builds a classifier with weights that were found.
+    pub fn load(&self, found: Resolved, model: &'static Model) -> Result<Loaded> {
         let name = found.name();
         let weights = open(&found.path, model)?;
         let classes = match found.classes {
@@ -126,7 +146,7 @@ impl Choice {
         let stack = layers.load(&weights, &device).with_context(|| format!("{name} as {}", model.name))?;
         let run = found.path.parent().filter(|folder| found.source == Source::Run && folder.join("config.toml").is_file());
         let run = run.map(Path::to_owned);
-        Ok(Network { model, name, inference: stack.for_inference()?, classes, preprocess, device, run })
+        Ok(Loaded { model, name, layers, stack, classes, preprocess, device, run })
     }
 
     fn resolve(&self) -> Result<Resolved> {

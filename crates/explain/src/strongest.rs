@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// A strong activation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Peak {
-    /// The number of the picture, as they came.
+    /// The number of the picture.
     pub picture: usize,
     /// Row and column in the map.
     pub place: [usize; 2],
@@ -31,16 +31,19 @@ impl Strongest {
         Self { count, pictures: 0, maps: Vec::new() }
     }
 
-    /// Looks at the maps of a layer (N, C, h, w), or its values (N, K), for the next N pictures.
+    /// Looks at the maps of a layer (N, C, h, w), or its values (N, K), for N pictures with these numbers.
     ///
     /// # Errors
-    /// When the tensor has other axes, or other maps than those before.
-    pub fn add(&mut self, outputs: &Tensor) -> Result<()> {
+    /// When the tensor has other axes, other maps than those before, or there is not one number a picture.
+    pub fn add(&mut self, outputs: &Tensor, pictures: &[usize]) -> Result<()> {
         let (images, maps, size) = match *outputs.dims() {
             [images, maps] => (images, maps, [1, 1]),
             [images, maps, height, width] => (images, maps, [height, width]),
             ref given => return Err(Error::Setting(format!("maps {given:?}, expected (N, C, H, W) or (N, K)"))),
         };
+        if images != pictures.len() {
+            return Err(Error::Setting(format!("maps of {images} pictures with {} numbers", pictures.len())));
+        }
         if self.maps.is_empty() {
             self.maps = vec![Vec::new(); maps];
         } else if self.maps.len() != maps {
@@ -51,7 +54,7 @@ impl Strongest {
             let heat = Heat { height: size[0], width: size[1], values: values.to_vec() };
             let Some(place) = heat.strongest() else { continue };
             let value = values[place[0] * size[1] + place[1]];
-            self.keep(at % maps, Peak { picture: self.pictures + at / maps, place, value });
+            self.keep(at % maps, Peak { picture: pictures[at / maps], place, value });
         }
         self.pictures += images;
         Ok(())
@@ -96,17 +99,19 @@ mod tests {
     #[test]
     fn one_peak_a_picture_the_strongest_first() -> Result<()> {
         let mut strongest = Strongest::new(2);
-        strongest.add(&Tensor::new(&[[[[0f32, 3.0], [1.0, 2.0]], [[-1.0, -2.0], [0.0, 0.0]]]], &Device::Cpu)?)?;
-        strongest
-            .add(&Tensor::new(&[[[[5f32, 0.0], [5.0, 2.0]], [[0.0; 2]; 2]], [[[1.0, 4.0], [0.0; 2]], [[0.0; 2]; 2]]], &Device::Cpu)?)?;
-        let expected = [Peak { picture: 1, place: [0, 0], value: 5.0 }, Peak { picture: 2, place: [0, 1], value: 4.0 }];
+        strongest.add(&Tensor::new(&[[[[0f32, 3.0], [1.0, 2.0]], [[-1.0, -2.0], [0.0, 0.0]]]], &Device::Cpu)?, &[7])?;
+        strongest.add(
+            &Tensor::new(&[[[[5f32, 0.0], [5.0, 2.0]], [[0.0; 2]; 2]], [[[1.0, 4.0], [0.0; 2]], [[0.0; 2]; 2]]], &Device::Cpu)?,
+            &[8, 9],
+        )?;
+        let expected = [Peak { picture: 8, place: [0, 0], value: 5.0 }, Peak { picture: 9, place: [0, 1], value: 4.0 }];
         assert_eq!(strongest.of_map(0)?, expected);
         let dead = strongest.of_map(1).unwrap_err().to_string();
         assert_eq!(dead, "map 1 is dead: it was above 0 in none of 3 pictures");
         assert!(strongest.of_map(2).unwrap_err().to_string().contains("maps 0 to 1"));
-        let other = strongest.add(&Tensor::zeros((1, 3, 2, 2), DType::F32, &Device::Cpu)?).unwrap_err().to_string();
+        let other = strongest.add(&Tensor::zeros((1, 3, 2, 2), DType::F32, &Device::Cpu)?, &[0]).unwrap_err().to_string();
         assert!(other.contains("3 maps, and of 2 before"), "{other}");
-        assert!(strongest.add(&Tensor::zeros(4, DType::F32, &Device::Cpu)?).is_err());
+        assert!(strongest.add(&Tensor::zeros(4, DType::F32, &Device::Cpu)?, &[0; 4]).is_err());
         Ok(())
     }
 
@@ -116,9 +121,10 @@ mod tests {
         fn the_strongest_are_those_of_all(values in proptest::collection::vec(-8i8..8, 24), batch in 1usize..7, count in 1usize..9) {
             let all: Vec<f32> = values.iter().map(|&value| f32::from(value)).collect();
             let mut strongest = Strongest::new(count);
-            for part in all.chunks(batch) {
+            for (number, part) in all.chunks(batch).enumerate() {
                 let maps = Tensor::from_slice(part, (part.len(), 1), &Device::Cpu).unwrap();
-                strongest.add(&maps).unwrap();
+                let numbers: Vec<usize> = (0..part.len()).map(|at| number * batch + at).collect();
+                strongest.add(&maps, &numbers).unwrap();
             }
             let mut sorted: Vec<(usize, f32)> = all.iter().copied().enumerate().filter(|(_, value)| *value > 0.0).collect();
             sorted.sort_by(|one, other| other.1.total_cmp(&one.1));

@@ -89,11 +89,16 @@ impl ReceptiveField {
 
     /// The rows and the columns of the image that the output at a place sees; padding is left out.
     pub fn at(&self, place: [usize; 2]) -> [Range<usize>; 2] {
+        let begin = self.begin(place);
         [0, 1].map(|axis| {
-            let first = (place[axis] as i64).saturating_mul(self.step[axis] as i64).saturating_add(self.first[axis]);
             let inside = |pixel: i64| pixel.clamp(0, self.image[axis] as i64) as usize;
-            inside(first)..inside(first.saturating_add(self.seen[axis] as i64))
+            inside(begin[axis])..inside(begin[axis].saturating_add(self.seen[axis] as i64))
         })
+    }
+
+    /// The first row and column that the output at a place sees; below 0 where it sees padding.
+    pub fn begin(&self, place: [usize; 2]) -> [i64; 2] {
+        [0, 1].map(|axis| (place[axis] as i64).saturating_mul(self.step[axis] as i64).saturating_add(self.first[axis]))
     }
 
     fn start([_, height, width]: [usize; 3]) -> Self {

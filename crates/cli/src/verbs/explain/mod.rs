@@ -1,0 +1,223 @@
+//! `cirio explain`: what does a network see?
+
+mod classes;
+mod collection;
+mod layers;
+mod maps;
+mod paint;
+mod subject;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use cirio_vision::Image;
+use clap::ValueEnum;
+use serde::Serialize;
+
+use self::subject::Subject;
+use super::data::Part;
+use crate::console::{Usage, print, print_json};
+use crate::network::Choice;
+use crate::{parse, pictures};
+
+/// Draws what a network sees: filters, feature maps, what made an activation, where the evidence for a class is.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Pictures, folders whose pictures are meant, patterns such as "*.jpg", or - for a picture on standard input.
+    images: Vec<PathBuf>,
+    #[command(flatten)]
+    network: Choice,
+    /// What to draw; several between commas.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "grad-cam")]
+    method: Vec<Method>,
+    /// The layer, e.g. conv1 or layer1.0.conv2 [default: the last with maps; all, for activations; the first, for filters].
+    #[arg(long)]
+    layer: Option<String>,
+    /// Maps of the layer, between commas [default: those with the strongest activations].
+    #[arg(long, value_delimiter = ',', value_name = "NUMBERS")]
+    map: Vec<usize>,
+    /// The class that evidence is looked for: its name or number [default: the likeliest].
+    #[arg(long)]
+    class: Option<String>,
+    /// Occlusion: the sides of the patch in pixels of the network's input, e.g. 32 or 32x48 [default: a seventh of the picture].
+    #[arg(long, value_parser = parse::square)]
+    patch: Option<[usize; 2]>,
+    /// Occlusion: pixels from one place of the patch to the next [default: for 14 places each way].
+    #[arg(long, value_parser = parse::square)]
+    stride: Option<[usize; 2]>,
+    /// Occlusion: the grey of the patch, 0 to 255 [default: the mean of what the network was trained on].
+    #[arg(long)]
+    fill: Option<u8>,
+    /// Integrated gradients: steps of the way from black; SmoothGrad: copies with noise.
+    #[arg(long, default_value = "50", value_parser = parse::count)]
+    steps: usize,
+    /// SmoothGrad: the noise, as a part of the span of the picture's values.
+    #[arg(long, default_value = "0.15", value_parser = parse::share)]
+    noise: f64,
+    /// Strongest: a data set's folder.
+    #[arg(long, short)]
+    data: Option<PathBuf>,
+    /// The part of the data set.
+    #[arg(long, value_enum, default_value = "test")]
+    split: Part,
+    /// Use the first COUNT pictures of the data set alone.
+    #[arg(long, value_name = "COUNT", value_parser = parse::count)]
+    limit: Option<usize>,
+    /// The seed of what is random.
+    #[arg(long, default_value = "0")]
+    seed: u64,
+    /// The folder for the pictures that are made; it is made if need be.
+    #[arg(long, short, default_value = "explained")]
+    out: PathBuf,
+}
+
+/// What is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// Where a layer speaks for a class (Selvaraju et al. 2017).
+    GradCam,
+    /// The same with weights for several objects (Chattopadhay et al. 2018).
+    GradCamPp,
+    /// The probability of a class as a patch slides over the picture, and the likeliest class (Zeiler & Fergus 2014).
+    Occlusion,
+    /// How much each pixel changes the class's score (Simonyan et al. 2014).
+    Gradient,
+    /// The gradient with rectifiers on the way back (Springenberg et al. 2015).
+    Guided,
+    /// The class's score divided among the pixels (Sundararajan et al. 2017).
+    Integrated,
+    /// The gradient averaged over noise (Smilkov et al. 2017).
+    SmoothGrad,
+    /// The activations of a layer, or of all layers on one sheet.
+    Activations,
+    /// The strongest activations of a layer, projected back to pixels (Zeiler & Fergus 2014).
+    Deconvnet,
+    /// The filters of a layer; needs no picture.
+    Filters,
+    /// The nine strongest activations of maps over a data set, projected back, beside the pictures' patches; needs --data.
+    Strongest,
+}
+
+impl Method {
+    /// As it is written in commands and in names of files.
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Whether it draws a picture that is given.
+    fn takes_pictures(self) -> bool {
+        !matches!(self, Self::Filters | Self::Strongest)
+    }
+}
+
+/// A picture that was made.
+pub struct Figure {
+    /// What it is.
+    pub title: String,
+    /// One sentence about it.
+    pub about: String,
+    pub image: Image,
+    /// What it is of.
+    pub of: Of,
+}
+
+/// What a figure is of.
+#[derive(Clone, Default, Serialize)]
+pub struct Of {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<Class>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub maps: Vec<usize>,
+}
+
+/// The class that evidence was looked for.
+#[derive(Clone, Serialize)]
+pub struct Class {
+    pub index: usize,
+    pub name: String,
+    pub probability: f32,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    model: &'a str,
+    weights: &'a str,
+    figures: Vec<Line>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    picture: Option<String>,
+    method: String,
+    title: String,
+    #[serde(flatten)]
+    of: Of,
+    output: String,
+}
+
+impl Args {
+    pub fn run(self, json: bool) -> Result<()> {
+        let with_pictures = self.method.iter().any(|method| method.takes_pictures());
+        if with_pictures && self.images.is_empty() {
+            bail!(Usage(format!("--method {}: which picture? Name one, e.g. cirio explain photo.jpg", self.named(Method::takes_pictures))));
+        }
+        if self.method.contains(&Method::Strongest) && self.data.is_none() {
+            bail!(Usage("--method strongest: over which data set? Name its folder with --data".into()));
+        }
+        let paths = pictures::list(&self.images)?;
+        let (found, model) = self.network.choose()?;
+        let subject = Subject::load(&self.network, found, &model)?;
+        let mut lines = Vec::new();
+        for &method in self.method.iter().filter(|method| !method.takes_pictures()) {
+            let figure = self.without_picture(&subject, method)?;
+            lines.push(self.save(figure, None, method, subject.model, json)?);
+        }
+        for path in paths.iter().filter(|_| with_pictures) {
+            let seen = subject.see(&pictures::open(path)?, pictures::stem(path)).with_context(|| path.display().to_string())?;
+            for &method in self.method.iter().filter(|method| method.takes_pictures()) {
+                let figure = self.of_picture(&subject, &seen, method).with_context(|| path.display().to_string())?;
+                lines.push(self.save(figure, Some(path), method, &seen.stem, json)?);
+            }
+        }
+        match json {
+            true => print_json(&Document { model: subject.model, weights: &subject.weights, figures: lines }),
+            false => Ok(()),
+        }
+    }
+
+    fn named(&self, kind: fn(Method) -> bool) -> String {
+        self.method.iter().find(|method| kind(**method)).map(|method| method.name()).unwrap_or_default()
+    }
+
+    fn of_picture(&self, subject: &Subject, seen: &subject::Seen, method: Method) -> Result<Figure> {
+        match method {
+            Method::Activations => layers::activations(subject, seen, self.layer.as_deref(), &self.map),
+            Method::Deconvnet => maps::deconvnet(subject, seen, self.layer.as_deref(), &self.map),
+            _ => classes::figure(self, subject, seen, method),
+        }
+    }
+
+    fn without_picture(&self, subject: &Subject, method: Method) -> Result<Figure> {
+        match (&self.data, method) {
+            (Some(data), Method::Strongest) => collection::strongest(self, subject, data),
+            _ => layers::filters(subject, self.layer.as_deref()),
+        }
+    }
+
+    /// Writes a figure, and says so.
+    fn save(&self, figure: Figure, picture: Option<&Path>, method: Method, stem: &str, json: bool) -> Result<Line> {
+        fs::create_dir_all(&self.out).with_context(|| format!("cannot make the folder {}", self.out.display()))?;
+        let output = self.out.join(format!("{stem}-{}.png", method.name()));
+        figure.image.save(&output)?;
+        let output = output.display().to_string();
+        if !json {
+            print(format_args!("{output}: {}", figure.title))?;
+        }
+        let picture = picture.map(|path| path.display().to_string());
+        Ok(Line { picture, method: method.name(), title: figure.title, of: figure.of, output })
+    }
+}

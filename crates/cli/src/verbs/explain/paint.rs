@@ -1,0 +1,47 @@
+//! What the figures share: sizes, colours, and projections as pictures.
+
+use anyhow::Result;
+use candle_core::Tensor;
+use cirio_explain::Heat;
+use cirio_vision::draw::{Cell, ColourMap, Direction, Ground, enlarge, heat, legend, overlay, sheet};
+use cirio_vision::{Image, from_tensor};
+
+/// The side, in pixels, that small pictures are enlarged to at least.
+const SIDE: usize = 320;
+
+/// The columns of a grid of pictures that is wider than high, its rows full where that is near.
+pub fn columns(count: usize) -> usize {
+    let least = ((count as f64 * 1.6).sqrt().ceil() as usize).clamp(1, count.max(1));
+    (least..2 * least).find(|columns| count.is_multiple_of(*columns)).unwrap_or(least)
+}
+
+/// A picture in RGB, its pixels as squares where it is small.
+pub fn shown(image: &Image) -> Result<Image> {
+    Ok(enlarge(&image.to_rgb(), SIDE.div_ceil(image.width().min(image.height())))?)
+}
+
+/// A map as large as small pictures are shown, its values as squares.
+pub fn tile(map: &Heat, colours: ColourMap, range: Option<[f32; 2]>, side: usize) -> Result<Image> {
+    let drawn = heat(&map.values, map.width, map.height, colours, range)?;
+    Ok(enlarge(&drawn, side.div_ceil(map.width.max(map.height)).max(1))?)
+}
+
+/// A picture, values over it, and what the colours mean, side by side under a title.
+pub fn with_heat(picture: &Image, values: &Heat, colours: ColourMap, range: [f32; 2], title: &str, captions: [&str; 2]) -> Result<Image> {
+    let picture = shown(picture)?;
+    let over = overlay(&picture, &values.values, values.width, values.height, colours, 0.65)?;
+    let bar = legend(colours, range, picture.height(), Direction::Up, Ground::White)?;
+    let cells = [Cell::new(picture, captions[0]), Cell::new(over, captions[1]), Cell::new(bar, "")];
+    Ok(sheet(&cells, 3, Ground::White, Some(title))?)
+}
+
+/// A projection (C, H, W) as a picture: 0 is grey, and what is far from it lighter or darker. A few values may be cut.
+pub fn projection(values: &Tensor) -> Result<Image> {
+    let mut sizes: Vec<f32> = values.abs()?.flatten_all()?.to_vec1()?;
+    sizes.sort_by(f32::total_cmp);
+    let most = sizes.get(sizes.len().saturating_sub(1) * 999 / 1000).copied().filter(|most| *most > 0.0).unwrap_or(1.0);
+    let channels = values.dim(0)?;
+    // from_tensor takes (value · std + mean).
+    let scaled = (values / (2.0 * f64::from(most)))?;
+    Ok(from_tensor(&scaled, &vec![0.5; channels], &vec![1.0; channels])?)
+}

@@ -1,0 +1,137 @@
+//! `cirio explain`: pictures of what a network sees.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use cirio_vision::Image;
+use common::{fails, json, stdout};
+use serde_json::Value;
+
+const BOOT: &str = "examples/images/ankle-boot.png";
+const LENET: [&str; 4] = ["--model", "lenet5", "--weights", "fashion-mnist"];
+
+fn explain<'a>(out: &'a Path, arguments: &[&'a str]) -> Vec<&'a str> {
+    [&["explain", "--out", out.to_str().expect("a path")], arguments].concat()
+}
+
+/// The figures of a run, each of which is a picture that is not of one colour.
+fn figures(arguments: &[&str]) -> Vec<Value> {
+    let document = json(&[arguments, &["--json"]].concat());
+    let figures = document["figures"].as_array().expect("figures").clone();
+    for figure in &figures {
+        let path = figure["output"].as_str().expect("a path");
+        let image = Image::open(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let first = image.pixel(image.height() / 2, image.width() / 2).expect("a pixel");
+        assert!(image.data().chunks_exact(image.channels()).any(|pixel| pixel != first), "{path} has one colour");
+    }
+    figures
+}
+
+#[test]
+fn a_picture_needs_no_more_than_its_name() {
+    let out = tempfile::tempdir().expect("a folder");
+    let text = stdout(&[explain(out.path(), &[BOOT]).as_slice(), &LENET].concat());
+    assert!(text.contains("ankle-boot-grad-cam.png: Grad-CAM of ankle-boot") && text.contains("at relu2"), "{text}");
+    assert_eq!(fs::read_dir(out.path()).expect("a folder").count(), 1);
+}
+
+/// Every method on a classifier; what the document says of each.
+#[test]
+fn every_method_draws_a_classifier() {
+    let out = tempfile::tempdir().expect("a folder");
+    let methods = "grad-cam,grad-cam-pp,occlusion,gradient,guided,integrated,smooth-grad,activations,deconvnet,filters";
+    let drawn = figures(&[explain(out.path(), &[BOOT, "--method", methods, "--steps", "4"]).as_slice(), &LENET].concat());
+    assert_eq!(drawn.len(), 10);
+    let of = |method: &str| drawn.iter().find(|figure| figure["method"] == method).unwrap_or_else(|| panic!("no {method}"));
+    for method in ["grad-cam", "grad-cam-pp", "occlusion", "gradient", "guided", "integrated", "smooth-grad"] {
+        assert_eq!((&of(method)["class"]["name"], &of(method)["class"]["index"]), (&"ankle-boot".into(), &9.into()), "{method}");
+        assert!(of(method)["class"]["probability"].as_f64().expect("a number") > 0.5, "{method}");
+        assert_eq!(of(method)["picture"], BOOT);
+    }
+    assert_eq!(of("grad-cam")["layer"], "relu2");
+    assert_eq!(of("filters")["layer"], "conv1");
+    assert!(of("filters").get("picture").is_none());
+    assert_eq!(of("deconvnet")["layer"], "pool2", "what sees half of the picture at most");
+    let maps = of("deconvnet")["maps"].as_array().expect("maps");
+    assert!((1..=9).contains(&maps.len()), "{maps:?}");
+}
+
+#[test]
+fn layers_maps_and_classes_can_be_chosen() {
+    let out = tempfile::tempdir().expect("a folder");
+    let chosen = ["--method", "deconvnet,grad-cam,activations", "--layer", "conv2", "--map", "3,0", "--class", "Bag"];
+    let drawn = figures(&[explain(out.path(), &[BOOT]).as_slice(), &LENET, &chosen].concat());
+    assert!(drawn.iter().all(|figure| figure["layer"] == "conv2"), "{drawn:?}");
+    assert_eq!(drawn[0]["maps"], serde_json::json!([3, 0]));
+    assert_eq!((&drawn[1]["class"]["index"], &drawn[1]["class"]["name"]), (&8.into(), &"bag".into()));
+}
+
+/// The same command gives the same bytes.
+#[test]
+fn figures_are_the_same_each_time() {
+    let bytes = || {
+        let out = tempfile::tempdir().expect("a folder");
+        figures(&[explain(out.path(), &[BOOT, "--method", "smooth-grad", "--steps", "3", "--seed", "5"]).as_slice(), &LENET].concat());
+        fs::read(out.path().join("ankle-boot-smooth-grad.png")).expect("a file")
+    };
+    assert_eq!(bytes(), bytes());
+}
+
+#[test]
+fn the_strongest_of_a_data_set() {
+    let out = tempfile::tempdir().expect("a folder");
+    let data = ["--method", "strongest", "--data", "examples/data/fashion-small", "--limit", "60", "--map", "1,4"];
+    let drawn = figures(&[explain(out.path(), &data).as_slice(), &LENET].concat());
+    assert_eq!(drawn[0]["maps"], serde_json::json!([1, 4]));
+    assert!(drawn[0]["title"].as_str().expect("a title").contains("over 60 pictures"));
+}
+
+/// The network below a detector's heads is a network like others; classes are the heads'.
+#[test]
+fn the_body_of_a_detector() {
+    let out = tempfile::tempdir().expect("a folder");
+    let drawn = figures(&explain(out.path(), &["examples/images/scene.png", "--method", "activations,deconvnet,filters"]));
+    assert_eq!(drawn.len(), 3);
+    assert!(drawn[0]["title"].as_str().expect("a title").contains("conv1"), "{drawn:?}");
+    fails(&explain(out.path(), &["examples/images/scene.png"]), 2, &["maskrcnn_small is a detector"]);
+}
+
+#[test]
+fn what_cannot_be_is_said() {
+    let out = tempfile::tempdir().expect("a folder");
+    let with = |arguments: &[&'static str]| [explain(out.path(), &[BOOT]).as_slice(), &LENET, arguments].concat();
+    fails(&with(&["--layer", "conv9"]), 1, &["no layer `conv9`", "conv1, relu1, pool1"]);
+    fails(&with(&["--class", "hat"]), 2, &["--class hat", "0 to 9", "ankle-boot"]);
+    fails(&with(&["--class", "10"]), 2, &["--class 10", "0 to 9"]);
+    fails(&with(&["--layer", "fc1"]), 1, &["layer `fc1` gives [1, 120], expected maps"]);
+    fails(&with(&["--method", "filters", "--layer", "fc1"]), 1, &["layer `fc1` has no filters", "conv1, conv2"]);
+    fails(&with(&["--method", "deconvnet", "--layer", "conv1", "--map", "6"]), 1, &["map 6 of layer `conv1`", "0 to 5"]);
+    fails(&with(&["--method", "activations", "--layer", "conv1", "--map", "6"]), 1, &["map 6 of layer `conv1`", "0 to 5"]);
+    fails(&with(&["--method", "occlusion", "--patch", "40"]), 1, &["40×40 pixels for a picture of 32×32"]);
+    fails(&[explain(out.path(), &[]).as_slice(), &LENET].concat(), 2, &["--method grad-cam: which picture?"]);
+    fails(&[explain(out.path(), &["--method", "strongest"]).as_slice(), &LENET].concat(), 2, &["over which data set?"]);
+    fails(&[explain(out.path(), &["Cargo.toml"]).as_slice(), &LENET].concat(), 1, &["Cargo.toml"]);
+    fails(&[explain(Path::new("Cargo.toml"), &[BOOT]).as_slice(), &LENET].concat(), 1, &["cannot make the folder Cargo.toml"]);
+}
+
+/// A network that sees nothing: every map of a black picture in a network without biases is dead.
+#[test]
+fn a_dead_map_is_said() {
+    let out = tempfile::tempdir().expect("a folder");
+    let black = out.path().join("black.png");
+    Image::filled(32, 32, 1, 0).and_then(|image| image.save(&black)).expect("a file");
+    let black = black.to_str().expect("a path");
+    // Some map of the last layer of vgg_small is 0 everywhere for it.
+    let dead = (0..256).any(|map| {
+        let map = map.to_string();
+        let arguments =
+            ["--model", "vgg_small", "--weights", "fashion-mnist", "--method", "deconvnet", "--layer", "features.26", "--map", &map];
+        let run = common::run(&[explain(out.path(), &[black]).as_slice(), &arguments].concat());
+        let message = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert!(run.status.success() || message.contains("is dead for this picture"), "{message}");
+        !run.status.success()
+    });
+    assert!(dead);
+}
