@@ -71,50 +71,81 @@ pub fn saliency(gradient: &Tensor) -> Result<Heat> {
 /// response norms too, which the deconvnet of the paper leaves out.
 ///
 /// # Errors
-/// When there is no such layer, class, map or place, when the picture does not fit the network, or when the strongest of a map is zero: it
-/// saw nothing.
+/// When there is no such layer, class, map or place, when the picture does not fit the network, or when the map of which the strongest
+/// value is wanted is dead: 0 everywhere.
 pub fn trace(network: &Stack, image: &Tensor, target: &Target, rule: Rectifier) -> Result<Trace> {
-    let image = Var::from_tensor(&image.unsqueeze(0)?.detach())?;
     let last = network.names().last().map_or("", String::as_str);
-    let (layer, map, place) = match *target {
-        Target::Class(class) => (last, class, None),
-        Target::Map { layer, map, place } => (layer, map, place),
-    };
-    let output = network.forward_rectified(&image, &[layer], rule)?.remove(0);
-    let (maps, size) = match *output.dims() {
-        [_, maps] => (maps, [1, 1]),
-        [_, maps, height, width] => (maps, [height, width]),
-        ref given => return Err(Error::Layer { layer: layer.into(), given: given.to_vec(), expected: "(N, C, H, W) or (N, K)" }),
-    };
-    if map >= maps {
-        return Err(match target {
-            Target::Class(given) => Error::Class { given: *given, classes: maps },
-            Target::Map { .. } => Error::Map { given: map, layer: layer.into(), maps },
-        });
+    match *target {
+        Target::Map { layer, map, place } => Pass::new(network, image, layer, rule)?.trace(map, place),
+        Target::Class(class) => {
+            let pass = Pass::new(network, image, last, rule)?;
+            match pass.maps {
+                classes if class >= classes => Err(Error::Class { given: class, classes }),
+                _ => pass.trace(class, Some([0, 0])),
+            }
+        }
     }
-    let values = output.narrow(1, map, 1)?.flatten_all()?;
-    let heat = Heat { height: size[0], width: size[1], values: values.to_dtype(DType::F32)?.to_vec1()? };
-    let place = match place {
-        Some([row, column]) if row >= size[0] || column >= size[1] => {
+}
+
+/// Traces the strongest values of several maps of a layer back to the picture `image` (C, H, W), after one pass through the network.
+///
+/// # Errors
+/// As [`trace`].
+pub fn trace_maps(network: &Stack, image: &Tensor, layer: &str, maps: &[usize], rule: Rectifier) -> Result<Vec<Trace>> {
+    let pass = Pass::new(network, image, layer, rule)?;
+    maps.iter().map(|&map| pass.trace(map, None)).collect()
+}
+
+/// A picture on its way through a network up to a layer.
+struct Pass<'a> {
+    image: Var,
+    layer: &'a str,
+    /// (1, C, h, w) or (1, K).
+    output: Tensor,
+    /// C or K.
+    maps: usize,
+    /// h and w.
+    size: [usize; 2],
+}
+
+impl<'a> Pass<'a> {
+    fn new(network: &Stack, image: &Tensor, layer: &'a str, rule: Rectifier) -> Result<Self> {
+        let image = Var::from_tensor(&image.unsqueeze(0)?.detach())?;
+        let output = network.forward_rectified(&image, &[layer], rule)?.remove(0);
+        let (maps, size) = match *output.dims() {
+            [_, maps] => (maps, [1, 1]),
+            [_, maps, height, width] => (maps, [height, width]),
+            ref given => return Err(Error::Layer { layer: layer.into(), given: given.to_vec(), expected: "(N, C, H, W) or (N, K)" }),
+        };
+        Ok(Self { image, layer, output, maps, size })
+    }
+
+    /// The way back of a value of a map, the strongest where no place is given.
+    fn trace(&self, map: usize, place: Option<[usize; 2]>) -> Result<Trace> {
+        let Self { layer, maps, size, .. } = *self;
+        if map >= maps {
+            return Err(Error::Map { given: map, layer: layer.into(), maps });
+        }
+        let values = self.output.narrow(1, map, 1)?.flatten_all()?;
+        let heat = Heat { height: size[0], width: size[1], values: values.to_dtype(DType::F32)?.to_vec1()? };
+        let [row, column] = match place {
+            Some(place) => place,
+            None => heat.strongest().ok_or_else(|| Error::Nothing(format!("layer `{layer}` gives empty maps")))?,
+        };
+        if row >= size[0] || column >= size[1] {
+            let [rows, columns] = size;
             return Err(Error::Setting(format!(
-                "row {row}, column {column}: the maps of layer `{layer}` have {} rows and {} columns",
-                size[0], size[1]
+                "row {row}, column {column}: the maps of layer `{layer}` have {rows} rows and {columns} columns"
             )));
         }
-        Some(place) => place,
-        None => heat.strongest().ok_or_else(|| Error::Nothing(format!("layer `{layer}` gives empty maps")))?,
-    };
-    let at = place[0] * size[1] + place[1];
-    let value = heat.values[at];
-    if value == 0.0 && matches!(target, Target::Map { place: None, .. }) {
-        return Err(Error::Nothing(format!("map {map} of layer `{layer}` is dead for this picture: nothing in it is above 0")));
+        let at = row * size[1] + column;
+        if place.is_none() && heat.is_dead() {
+            return Err(Error::Nothing(format!("map {map} of layer `{layer}` is dead for this picture: it is 0 everywhere")));
+        }
+        let gradients = values.get(at)?.backward()?;
+        let gradient = gradients.get(&self.image).map_or_else(|| self.image.zeros_like(), |gradient| Ok(gradient.clone()))?;
+        Ok(Trace { value: heat.values[at], place: [row, column], gradient: gradient.squeeze(0)? })
     }
-    let gradients = values.get(at)?.backward()?;
-    let gradient = match gradients.get(&image) {
-        Some(gradient) => gradient.squeeze(0)?,
-        None => image.zeros_like()?.squeeze(0)?,
-    };
-    Ok(Trace { value, place, gradient })
 }
 
 /// The derivatives of a class's score for pictures (N, C, H, W), and the scores.

@@ -1,7 +1,7 @@
 //! Activations of a picture, projected back to its pixels.
 
 use anyhow::Result;
-use cirio_explain::{Rectifier, Strongest, Target, Trace, trace};
+use cirio_explain::{Rectifier, Strongest, Trace, trace_maps};
 use cirio_nn::{ReceptiveField, Table};
 use cirio_vision::draw::{Cell, Ground, enlarge, sheet};
 use cirio_vision::{Image, crop, pad};
@@ -18,9 +18,7 @@ pub fn deconvnet(subject: &Subject, seen: &Seen, wanted: Option<&str>, maps: &[u
     let maps = if maps.is_empty() { strongest_maps(subject, seen, layer)? } else { maps.to_vec() };
     let table = subject.layers.clone().with_input([seen.tensor.dim(0)?, seen.size()[0], seen.size()[1]]).table()?;
     let mut cells = Vec::new();
-    for &map in &maps {
-        let target = Target::Map { layer, map, place: None };
-        let found = trace(&subject.stack, &seen.tensor, &target, Rectifier::Deconvnet)?;
+    for (map, found) in maps.iter().zip(trace_maps(&subject.stack, &seen.tensor, layer, &maps, Rectifier::Deconvnet)?) {
         let [projection, patch] = pair(seen, &found, &table, layer)?;
         cells.push(Cell::new(projection, format!("map {map}: {:.2}", found.value)));
         cells.push(Cell::new(patch, format!("at {}, {}", found.place[0], found.place[1])));
