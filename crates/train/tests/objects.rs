@@ -85,9 +85,15 @@ fn labels() -> Arc<ObjectSet> {
             let runs = Rle::encode([SIDE; 2], &mask(edges, class)).expect("a mask");
             let area = runs.area() as f64;
             let edges = edges.map(|edge| edge as f64);
-            Object { id: 1, class, edges, outline: Some(Outline::Runs(runs)), keypoints: Vec::new(), area, crowd: false }
+            Object { id: 1, place: None, class, edges, outline: Some(Outline::Runs(runs)), keypoints: Vec::new(), area, crowd: false }
         });
-        Picture { id: index as u64, path: format!("toy-{index}.png").into(), size: [SIDE; 2], objects: object.into_iter().collect() }
+        Picture {
+            id: index as u64,
+            path: format!("toy-{index}.png").into(),
+            labels: None,
+            size: [SIDE; 2],
+            objects: object.into_iter().collect(),
+        }
     };
     let categories = ["square", "frame"].iter().zip(1..).map(|(name, id)| Category { id, name: (*name).into() }).collect();
     Arc::new(ObjectSet { name: "toy".into(), categories, pictures: (0..PICTURES).map(picture).collect(), ..ObjectSet::default() })
