@@ -28,9 +28,9 @@ pub struct Converted {
 /// part and those of other names in later ones. Where two pictures have the same name, the second gets a number behind it.
 ///
 /// # Errors
-/// When `to` is no format with objects, `out` holds something, labels or pictures cannot be read, or the disk refuses.
+/// When `to` is none of COCO's, VOC's and YOLO's, `out` holds something, labels or pictures cannot be read, or the disk refuses.
 pub fn convert(from: &Path, to: Format, out: &Path) -> Result<Converted> {
-    if !to.has_objects() {
+    if !matches!(to, Format::Coco | Format::Voc | Format::Yolo) {
         return Err(Error::option("new format", to.name(), "coco, voc or yolo"));
     }
     let (_, sources) = open::require(from)?;

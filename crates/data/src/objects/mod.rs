@@ -1,12 +1,13 @@
 //! Pictures with the objects in them: boxes, outlines and key points.
 //!
-//! Every format is read into an [`ObjectSet`], and written from one. Classes count from 0 here; the background is no class.
+//! Every format is read into an [`ObjectSet`], and all but labelme's are written from one. Classes count from 0 here; the background is no class.
 
 pub mod augment;
 mod check;
 pub mod coco;
 mod convert;
 mod judge;
+pub mod labelme;
 mod loader;
 mod open;
 mod outline;

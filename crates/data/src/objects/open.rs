@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::{ObjectSet, coco, voc, yolo};
+use super::{ObjectSet, coco, labelme, voc, yolo};
 use crate::dataset::check_fraction;
 use crate::files::open_regular;
 use crate::parts::{Parts, Place};
@@ -23,6 +23,7 @@ pub(crate) enum Source {
     Coco(coco::Labels),
     Voc(voc::Labels),
     Yolo(yolo::Labels),
+    Labelme(labelme::Labels),
 }
 
 impl Source {
@@ -31,6 +32,7 @@ impl Source {
             Self::Coco(labels) => labels.read(),
             Self::Voc(labels) => labels.read(),
             Self::Yolo(labels) => labels.read(),
+            Self::Labelme(labels) => labels.read(),
         }
     }
 }
@@ -43,7 +45,10 @@ pub(crate) fn find(path: &Path) -> Result<Option<(Format, Parts<Source>)>> {
     if let Some(parts) = voc::parts(path)? {
         return Ok(Some((Format::Voc, parts.map(Source::Voc))));
     }
-    Ok(yolo::parts(path)?.map(|parts| (Format::Yolo, parts.map(Source::Yolo))))
+    if let Some(parts) = yolo::parts(path)? {
+        return Ok(Some((Format::Yolo, parts.map(Source::Yolo))));
+    }
+    Ok(labelme::parts(path)?.map(|parts| (Format::Labelme, parts.map(Source::Labelme))))
 }
 
 /// The folders of the parts in `dir`, of which `has_labels` says that labels are in them; `None` where there is none to train with.
@@ -76,7 +81,7 @@ pub(super) fn require(path: &Path) -> Result<(Format, Parts<Source>)> {
         Error::layout(
             path,
             "has no labels of objects that are known. Looked for: COCO (annotations/instances_train*.json, train/_annotations.coco.json, train.json, or \
-             such a file itself), Pascal VOC (Annotations/*.xml), and YOLO (data.yaml, or the folders images and labels)",
+             such a file itself), Pascal VOC (Annotations/*.xml), YOLO (data.yaml, or the folders images and labels), and labelme (*.json beside the pictures)",
         )
     })
 }
