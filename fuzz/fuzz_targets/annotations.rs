@@ -1,4 +1,4 @@
-//! Labels of objects in COCO's, VOC's and YOLO's format: each file is refused, or gives objects whose masks can be drawn or are refused, and that can
+//! Labels of objects in COCO's, VOC's, YOLO's and labelme's format: each file is refused, or gives objects whose masks can be drawn or are refused, and that can
 //! be written and read again; without a panic or much memory.
 #![no_main]
 
@@ -16,12 +16,12 @@ const PIXELS: usize = 1 << 20;
 
 static FOLDER: LazyLock<TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    for path in ["voc/Annotations", "yolo/images", "yolo/labels", "names/images", "names/labels"] {
+    for path in ["voc/Annotations", "yolo/images", "yolo/labels", "names/images", "names/labels", "labelme"] {
         fs::create_dir_all(folder.path().join(path)).expect("a folder");
     }
     // The smallest GIF: 1×1.
     let gif = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
-    for path in ["yolo/images/a.gif", "names/images/a.gif"] {
+    for path in ["yolo/images/a.gif", "names/images/a.gif", "labelme/a.gif"] {
         fs::write(folder.path().join(path), gif).expect("written");
     }
     folder
@@ -34,6 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
         ("voc/Annotations/a.xml", "voc"),
         ("yolo/labels/a.txt", "yolo"),
         ("names/data.yaml", "names"),
+        ("labelme/a.json", "labelme"),
     ] {
         fs::write(root.join(file), bytes).expect("written");
         let options = OpenOptions { val_fraction: Some(0.0), ..OpenOptions::default() };

@@ -159,10 +159,12 @@ pub enum Format {
     Voc,
     /// Pictures with objects, labelled in YOLO's text.
     Yolo,
+    /// Pictures with objects, labelled in labelme's JSON.
+    Labelme,
 }
 
 impl Format {
-    /// The word for it in reports: `idx`, `cifar-10`, `cifar-100`, `image-folder`, `coco`, `voc`, `yolo`.
+    /// The word for it in reports: `idx`, `cifar-10`, `cifar-100`, `image-folder`, `coco`, `voc`, `yolo`, `labelme`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Idx => "idx",
@@ -172,12 +174,13 @@ impl Format {
             Self::Coco => "coco",
             Self::Voc => "voc",
             Self::Yolo => "yolo",
+            Self::Labelme => "labelme",
         }
     }
 
     /// Whether it has boxes and classes of objects in pictures, for [`ObjectSet::open`](crate::objects::ObjectSet::open), rather than one class a picture, for [`open`].
     pub fn has_objects(self) -> bool {
-        matches!(self, Self::Coco | Self::Voc | Self::Yolo)
+        matches!(self, Self::Coco | Self::Voc | Self::Yolo | Self::Labelme)
     }
 
     /// Finds the format from the names of what lies in the folder `dir`, or from the ending of a file of labels.
@@ -204,7 +207,7 @@ impl Format {
         Err(Error::layout(
             dir,
             "is no data set that is known. Looked for: IDX files (train-images-idx3-ubyte[.gz] and the like), \
-             CIFAR files (data_batch_1.bin, train.bin, …), subfolders with pictures, one a class, and labels of objects (COCO, Pascal VOC, YOLO)",
+             CIFAR files (data_batch_1.bin, train.bin, …), subfolders with pictures, one a class, and labels of objects (COCO, Pascal VOC, YOLO, labelme)",
         ))
     }
 }

@@ -159,19 +159,24 @@ fn list(root: &Path, folders: &[OsString]) -> Result<Files> {
     Ok(Files { paths, labels })
 }
 
-/// Appends all pictures below `class`, sorted by path. Links are followed, but no folder is entered
-/// twice, nor one that `class` itself lies in, so that a loop of links ends.
+/// Appends all pictures below `class`, sorted by path.
 pub(crate) fn pictures_below(class: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
+    files_below(class, is_picture, paths)
+}
+
+/// Appends all files below `folder` of which `fits` says so, sorted by path. Links are followed, but no folder is entered
+/// twice, nor one that `folder` itself lies in, so that a loop of links ends.
+pub(crate) fn files_below(folder: &Path, fits: impl Fn(&Path) -> bool, paths: &mut Vec<PathBuf>) -> Result<()> {
     let real = |dir: &Path| fs::canonicalize(dir).map_err(|e| Error::io(dir, e));
-    let mut entered: BTreeSet<PathBuf> = real(class)?.ancestors().map(Path::to_path_buf).collect();
+    let mut entered: BTreeSet<PathBuf> = real(folder)?.ancestors().map(Path::to_path_buf).collect();
     let first = paths.len();
-    let mut waiting = vec![class.to_path_buf()];
+    let mut waiting = vec![folder.to_path_buf()];
     while let Some(dir) = waiting.pop() {
         for entry in entries(&dir)? {
             let path = dir.join(entry);
             // A link that leads nowhere, or in a circle, has no metadata. A pipe or a device is no picture.
             let Ok(metadata) = fs::metadata(&path) else { continue };
-            if metadata.is_file() && is_picture(&path) {
+            if metadata.is_file() && fits(&path) {
                 paths.push(path);
             } else if metadata.is_dir() && entered.insert(real(&path)?) {
                 waiting.push(path);

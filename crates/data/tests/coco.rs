@@ -153,6 +153,17 @@ fn what_is_not_coco_is_refused_with_its_place() {
 }
 
 #[test]
+fn files_beyond_the_limit_are_not_read() {
+    let (dir, set) = read(&with(""));
+    let file = dir.path().join("labels.json");
+    // A hole: no such file is on the disk.
+    std::fs::File::options().write(true).open(&file).and_then(|file| file.set_len((8 << 30) + 1)).expect("a long file");
+    for message in [message(coco::read(&file, dir.path())), message(coco::read_results(&file, &set.expect("a set")))] {
+        assert!(message.contains("labels.json: found 8589934593 bytes") && message.contains("at most 8589934592 bytes"), "{message}");
+    }
+}
+
+#[test]
 fn a_scene_is_what_can_be_learnt() {
     let (dir, set) = read(&with(
         r#"{"id": 1, "image_id": 7, "category_id": 5, "bbox": [1, 1, 9, 9], "segmentation": [[1, 1, 3, 1, 3, 3, 1, 3]]},

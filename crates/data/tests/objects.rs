@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use cirio_coco::Rle;
-use cirio_data::objects::{Edges, Object, ObjectSet, Outline, Severity, check, coco, convert};
+use cirio_data::objects::{Edges, Object, ObjectSet, Outline, Problem, Severity, Subject, check, coco, convert};
 use cirio_data::{Error, Format, OpenOptions, Split, Strictness, open};
 use common::{message, png, write};
 use tempfile::TempDir;
@@ -185,6 +185,35 @@ fn unsound_voc_is_named() {
 }
 
 #[test]
+fn names_with_spaces() {
+    let dir = folder();
+    let labels = |picture: &str| XML.replace("dog", "traffic light").replace("a.png", picture);
+    for name in ["a b", "a b 1", "c"] {
+        write(&dir.path().join(format!("voc/Annotations/{name}.xml")), labels(&format!("{name}.png")).as_bytes());
+        write(&dir.path().join(format!("voc/JPEGImages/{name}.png")), &png(1));
+    }
+    write(&dir.path().join("voc/ImageSets/Main/train.txt"), b"a b\na b 1\r\n c  -1\n");
+    let sets = |format: &str| {
+        let set = train(&dir.path().join(format)).expect("a set");
+        assert_eq!(set.problems, [], "{format}");
+        let names: Vec<String> = set.categories.iter().map(|category| category.name.clone()).collect();
+        assert_eq!(names, ["cat & co", "traffic light"], "{format}");
+        let mut stems = stems(&set);
+        stems.sort_unstable();
+        assert_eq!(stems, ["a b", "a b 1", "c"], "{format}");
+        assert!(set.pictures.iter().all(|picture| picture.path.is_file()), "{format}");
+    };
+    sets("voc");
+    for (from, format, to) in [("voc", Format::Coco, "coco"), ("coco", Format::Voc, "again"), ("again", Format::Yolo, "yolo")] {
+        convert(&dir.path().join(from), format, &dir.path().join(to)).expect(to);
+        sets(to);
+    }
+    fs::remove_file(dir.path().join("yolo/data.yaml")).expect("removed");
+    write(&dir.path().join("yolo/classes.txt"), b"cat & co\ntraffic light\n");
+    sets("yolo");
+}
+
+#[test]
 fn yolo_is_read() {
     let dir = folder();
     let labels = "1 0.5 0.5 0.5 1\n\n0 0 0 0.5 0 0.5 1\n";
@@ -232,8 +261,9 @@ fn unsound_yolo_is_named() {
         write(&dir.path().join("train/labels/a.txt"), format!("0 0.5 0.5 1 1\n{line}\n").as_bytes());
         let set = train(dir.path()).expect("a set");
         let [problem] = &set.problems[..] else { panic!("{line}: {:?}", set.problems) };
+        assert_eq!(problem.subject, Some(Subject::Line(2)));
         let problem = problem.to_string();
-        assert!(problem.contains("a.txt: line 2") && problem.contains(words), "{problem}");
+        assert!(problem.contains("a.txt: line 2: ") && problem.contains(words), "{problem}");
         assert_eq!(set.pictures[0].objects.len(), 1);
     }
     write(&dir.path().join("train/images/b.png"), b"no picture");
@@ -310,6 +340,77 @@ fn conversion_and_back() {
 }
 
 #[test]
+fn classes_of_parts_are_joined_by_their_names() {
+    let dir = folder();
+    let labels = |classes: [&str; 2]| {
+        let class = |(id, name): (usize, &str)| {
+            (
+                format!(r#"{{"id": {id}, "name": "{name}"}}"#),
+                format!(r#"{{"id": {id}, "image_id": 1, "category_id": {id}, "bbox": [0, 0, {id}, 2]}}"#),
+            )
+        };
+        let (categories, annotations): (Vec<String>, Vec<String>) = (1..).zip(classes).map(class).unzip();
+        format!(
+            r#"{{"images": [{{"id": 1, "file_name": "a.png", "width": 4, "height": 3}}], "annotations": [{}], "categories": [{}]}}"#,
+            annotations.join(","),
+            categories.join(",")
+        )
+    };
+    for (part, classes) in [("train", ["cat", "dog"]), ("val", ["ant", "cat"])] {
+        write(&dir.path().join(format!("coco/{part}.json")), labels(classes).as_bytes());
+        write(&dir.path().join(format!("coco/{part}/a.png")), &png(1));
+    }
+    let yolo = dir.path().join("yolo");
+    convert(&dir.path().join("coco"), Format::Yolo, &yolo).expect("converted");
+    let val = ObjectSet::open(&yolo, Split::Val, &OpenOptions::default()).expect("a part");
+    let names: Vec<&str> = val.categories.iter().map(|category| category.name.as_str()).collect();
+    assert_eq!(names, ["cat", "dog", "ant"]);
+    let wholes: Vec<_> = boxes(&val).into_iter().map(|(name, edges)| (name, edges.map(f64::round))).collect();
+    assert_eq!(wholes, [("ant".to_owned(), [0.0, 0.0, 1.0, 2.0]), ("cat".to_owned(), [0.0, 0.0, 2.0, 2.0])]);
+    assert_eq!(boxes(&train(&yolo).expect("a part")).iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["cat", "dog"]);
+}
+
+#[test]
+fn problems_name_the_files_of_labels() {
+    let dir = folder();
+    let empty = "<annotation><size><width>4</width><height>3</height></size><object><name>cat</name><bndbox><xmin>1</xmin><ymin>1</ymin>\
+                 <xmax>1</xmax><ymax>2</ymax></bndbox></object></annotation>";
+    write(&dir.path().join("voc/Annotations/a.xml"), XML.as_bytes());
+    write(&dir.path().join("voc/Annotations/b.xml"), empty.as_bytes());
+    write(&dir.path().join("voc/Annotations/c.xml"), b"no labels");
+    for name in ["a.png", "b.jpg"] {
+        write(&dir.path().join("voc/JPEGImages").join(name), &png(1));
+    }
+    let labels = |path: &str, subject, words: &str| {
+        let (set, file) = path.split_once('/').expect("a folder");
+        let set = dir.path().join(set);
+        let checked = check(&set).expect("checked");
+        let found = checked
+            .problems
+            .iter()
+            .any(|problem| (problem.file.clone(), problem.subject) == (set.join(file), Some(subject)) && problem.reason.contains(words));
+        assert!(found, "{:#?}", checked.problems);
+    };
+    labels("voc/Annotations/b.xml", Subject::Object(1), "is empty");
+    labels("voc/Annotations/c.xml", Subject::Picture(3), "found");
+    assert_eq!(train(&dir.path().join("voc")).expect("a set").left_out(), 1);
+
+    write(&dir.path().join("yolo/images/a.png"), &png(1));
+    write(&dir.path().join("yolo/labels/a.txt"), b"0 0.5 0.5 1 1\n\n0 0.5 0.5 0 1\n0 0.5 0.5 1 1\n");
+    write(&dir.path().join("yolo/labels/gone.txt"), b"0 0.5 0.5 1 1\n");
+    write(&dir.path().join("yolo/labels/classes.txt"), b"cat\n");
+    labels("yolo/labels/a.txt", Subject::Line(3), "is empty");
+    labels("yolo/labels/a.txt", Subject::Line(4), "class and box of line 1");
+    let checked = check(&dir.path().join("yolo")).expect("checked");
+    let stray = |problem: &&Problem| problem.reason.contains("not there");
+    let strays: Vec<&Problem> = checked.problems.iter().filter(stray).collect();
+    assert_eq!(strays.iter().map(|problem| problem.file.clone()).collect::<Vec<_>>(), [dir.path().join("yolo/labels/gone.txt")]);
+    write(&dir.path().join("yolo/images/broken.png"), b"broken");
+    labels("yolo/images/broken.png", Subject::Picture(2), "");
+    assert_eq!(train(&dir.path().join("yolo")).expect("a set").left_out(), 1);
+}
+
+#[test]
 fn everything_wrong_is_found() {
     let dir = folder();
     let object = |id: u64, rest: &str| format!(r#"{{"id": {id}, "image_id": 1, "category_id": 1, {rest}}}"#);
@@ -325,11 +426,15 @@ fn everything_wrong_is_found() {
         object(0, r#""bbox": [0, 1, 2, 3]"#),
         object(8, r#""bbox": [0, 0, 2, 1], "category_id": 9"#).replacen("\"category_id\": 1, ", "", 1),
         object(9, r#""bbox": [0, 0, 2, 1], "segmentation": [[0, 0, 1e300, 0, 1, 1]]"#),
+        object(10, r#""bbox": [0, 0, 2, 1], "area": -2"#),
+        object(11, r#""bbox": [0, 0, 3, 2], "area": 60"#),
+        object(12, r#""bbox": [0, 0, 4, 3], "area": 50, "segmentation": [[0, 0, 4, 0, 4, 3, 0, 3]]"#),
+        object(13, r#""bbox": [0, 0, 4, 2], "area": 20, "segmentation": [[0, 0, 4, 0, 4, 2, 0, 2]]"#),
     ];
     let image = |id: u64, name: &str| format!(r#"{{"id": {id}, "file_name": "{name}", "width": 4, "height": 3}}"#);
     let images = [image(1, "a.png"), image(2, "missing.png"), image(3, "broken.png"), image(4, "large.png"), image(5, "a.png")];
     let json = format!(
-        r#"{{"images": [{}], "annotations": [{}], "categories": [{{"id": 1, "name": "cat", "keypoints": ["nose"]}}, {{"id": 2, "name": "none"}}]}}"#,
+        r#"{{"images": [{}], "annotations": [{}], "categories": [{{"id": 1, "name": "cat", "keypoints": ["nose"]}}, {{"id": 2, "name": "none"}}, {{"id": 3, "name": "cat"}}]}}"#,
         images.join(","),
         annotations.join(",")
     );
@@ -342,9 +447,7 @@ fn everything_wrong_is_found() {
     let checked = check(dir.path()).expect("checked");
     let found: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
     let has = |severity: Severity, words: [&str; 2]| {
-        let fits = |(problem, text): (&cirio_data::objects::Problem, &String)| {
-            problem.severity == severity && words.iter().all(|word| text.contains(word))
-        };
+        let fits = |(problem, text): (&Problem, &String)| problem.severity == severity && words.iter().all(|word| text.contains(word));
         assert!(checked.problems.iter().zip(&found).any(fits), "{words:?} in {found:#?}");
     };
     for words in [
@@ -355,6 +458,7 @@ fn everything_wrong_is_found() {
         ["object 0:", "the id 0"],
         ["object 8:", "category 9"],
         ["object 9:", "cannot be drawn"],
+        ["object 10:", "area -2 is negative"],
         ["missing.png: picture 2:", "No such file"],
         ["broken.png: picture 3:", "picture"],
         ["large.png: picture 4:", "5×5"],
@@ -368,12 +472,16 @@ fn everything_wrong_is_found() {
         ["object 6:", "no pixel"],
         ["object 7:", "outside"],
         ["object 7:", "class and box of object 6"],
+        ["object 11:", "area 60.0 is far from that of its box, 6.0"],
+        ["object 12:", "area 50.0 is far from that of its mask, 12.0"],
         ["the class none", "no object"],
+        ["category 3:", "the name \"cat\" of category 1"],
     ] {
         has(Severity::Warning, words);
     }
+    assert!(!found.iter().any(|problem| problem.contains("object 13:")), "{found:#?}");
     let part = &checked.parts[0];
-    assert_eq!((checked.format, part.pictures, part.without_objects, part.objects.clone()), (Format::Coco, 5, 4, vec![10, 0]));
+    assert_eq!((checked.format, part.pictures, part.without_objects, part.objects.clone()), (Format::Coco, 5, 4, vec![14, 0, 0]));
 }
 
 #[test]

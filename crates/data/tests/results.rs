@@ -17,6 +17,7 @@ fn set() -> ObjectSet {
     let point = |x, visibility| Keypoint { x, y: 2.0, visibility };
     let object = Object {
         id: 0,
+        place: None,
         class: 1,
         edges: [1.0, 1.0, 3.0, 3.0],
         outline: Some(Outline::Polygons(square())),
@@ -24,7 +25,7 @@ fn set() -> ObjectSet {
         area: 4.0,
         crowd: false,
     };
-    let picture = |id, objects| Picture { id, path: format!("{id}.png").into(), size: SIZE, objects };
+    let picture = |id, objects| Picture { id, path: format!("{id}.png").into(), labels: None, size: SIZE, objects };
     ObjectSet {
         name: "labels.json".into(),
         categories: [(3, "cat"), (7, "dog")].map(|(id, name)| Category { id, name: name.into() }).to_vec(),

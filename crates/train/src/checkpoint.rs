@@ -9,7 +9,7 @@ use cirio_nn::{DropoutState, Store, Weights, files};
 use serde::{Deserialize, Serialize};
 
 use crate::optim::Optimizer;
-use crate::{Ema, Error, Quality, Result, TrainConfig};
+use crate::{Ema, Error, ObjectConfig, Quality, Result, RunConfig, TrainConfig};
 
 /// The key under which the state stands in the file.
 const STATE: &str = "state";
@@ -36,23 +36,27 @@ pub(crate) struct State {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub thawed: Vec<u64>,
     config: TrainConfig,
+    /// How a detector sees pictures. Checkpoints of before did not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    objects: Option<ObjectConfig>,
 }
 
 impl State {
     /// The beginning of a run.
-    pub(crate) fn new(config: &TrainConfig) -> Self {
+    pub(crate) fn new(config: &RunConfig) -> Self {
         Self {
             epoch: 0,
             step: 0,
             seconds: 0.0,
             best: None,
             pictures: None,
-            dropout_seed: config.seed,
+            dropout_seed: config.train.seed,
             dropout_drawn: 0,
             optimizer_steps: 0,
             ema_updates: 0,
             thawed: Vec::new(),
-            config: config.clone(),
+            config: config.train.clone(),
+            objects: config.objects.clone(),
         }
     }
 
@@ -113,12 +117,16 @@ impl Parts<'_> {
     ///
     /// # Errors
     /// When it cannot be read, was made under another configuration, its state makes no sense, or its tensors are not the run's.
-    pub(crate) fn restore(&mut self, path: &Path, config: &TrainConfig) -> Result<State> {
+    pub(crate) fn restore(&mut self, path: &Path, run: &RunConfig) -> Result<State> {
         let file = Weights::open(path)?;
         let text = file.metadata().get(STATE).ok_or_else(|| Error::file(path, "this is no checkpoint of a run"))?;
         let state: State =
             serde_json::from_str(text).map_err(|error| Error::file(path, format_args!("its state cannot be read: {error}")))?;
-        same_config(path, &state.config, config)?;
+        let config = &run.train;
+        same_settings(path, "", &state.config, config)?;
+        if state.objects.is_some() {
+            same_settings(path, "objects.", &state.objects, &run.objects)?;
+        }
         state.check(config).map_err(|reason| Error::file(path, format_args!("its state makes no sense: {reason}")))?;
 
         let weights = self.store.tensors();
@@ -164,9 +172,9 @@ impl Parts<'_> {
     }
 }
 
-/// An error that names the first setting that differs.
-fn same_config(path: &Path, theirs: &TrainConfig, ours: &TrainConfig) -> Result<()> {
-    let values = |config| match serde_json::to_value(config) {
+/// An error that names the first setting that differs, with `section` before it.
+fn same_settings<T: Serialize>(path: &Path, section: &str, theirs: &T, ours: &T) -> Result<()> {
+    let values = |settings| match serde_json::to_value(settings) {
         Ok(serde_json::Value::Object(map)) => map,
         _ => serde_json::Map::new(),
     };
@@ -174,8 +182,11 @@ fn same_config(path: &Path, theirs: &TrainConfig, ours: &TrainConfig) -> Result<
     let text = |value: Option<&serde_json::Value>| value.map_or_else(|| "none".to_owned(), ToString::to_string);
     match theirs.keys().chain(ours.keys()).find(|key| theirs.get(*key) != ours.get(*key)) {
         None => Ok(()),
-        Some(key) => {
-            Err(Error::OtherConfig { path: path.to_owned(), key: key.clone(), theirs: text(theirs.get(key)), ours: text(ours.get(key)) })
-        }
+        Some(key) => Err(Error::OtherConfig {
+            path: path.to_owned(),
+            key: format!("{section}{key}"),
+            theirs: text(theirs.get(key)),
+            ours: text(ours.get(key)),
+        }),
     }
 }

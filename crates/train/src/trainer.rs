@@ -82,8 +82,8 @@ impl<'a> Trainer<'a> {
         let mut ema = (config.train.ema > 0.0).then(|| Ema::new(config.train.ema, store)).transpose()?;
         let path = folder.file(CHECKPOINT);
         let state = match path.exists() {
-            true => Parts { store, optimizer: &mut optimizer, ema: ema.as_mut() }.restore(&path, &config.train)?,
-            false => State::new(&config.train),
+            true => Parts { store, optimizer: &mut optimizer, ema: ema.as_mut() }.restore(&path, &config)?,
+            false => State::new(&config),
         };
         freeze(store, &config.train, state.epoch.saturating_sub(1));
         learner.build(store)?;

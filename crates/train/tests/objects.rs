@@ -85,9 +85,15 @@ fn labels() -> Arc<ObjectSet> {
             let runs = Rle::encode([SIDE; 2], &mask(edges, class)).expect("a mask");
             let area = runs.area() as f64;
             let edges = edges.map(|edge| edge as f64);
-            Object { id: 1, class, edges, outline: Some(Outline::Runs(runs)), keypoints: Vec::new(), area, crowd: false }
+            Object { id: 1, place: None, class, edges, outline: Some(Outline::Runs(runs)), keypoints: Vec::new(), area, crowd: false }
         });
-        Picture { id: index as u64, path: format!("toy-{index}.png").into(), size: [SIDE; 2], objects: object.into_iter().collect() }
+        Picture {
+            id: index as u64,
+            path: format!("toy-{index}.png").into(),
+            labels: None,
+            size: [SIDE; 2],
+            objects: object.into_iter().collect(),
+        }
     };
     let categories = ["square", "frame"].iter().zip(1..).map(|(name, id)| Category { id, name: (*name).into() }).collect();
     Arc::new(ObjectSet { name: "toy".into(), categories, pictures: (0..PICTURES).map(picture).collect(), ..ObjectSet::default() })
@@ -204,6 +210,30 @@ fn a_resumed_run_ends_as_the_whole_one_with_any_number_of_threads() -> Result<()
         train(parts.path(), config, 0, None, &mut ())?;
         assert_eq!(weights(whole.path()), weights(parts.path()));
     }
+    Ok(())
+}
+
+#[test]
+fn a_run_does_not_go_on_with_other_settings() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = config();
+    let config = RunConfig { train: TrainConfig { epochs: 1, ..config.train }, ..config };
+    train(folder.path(), config.clone(), 1, None, &mut ())?;
+    let file = folder.path().join("config.toml");
+    let text = fs::read_to_string(&file).expect("a configuration");
+    for (line, edited, words) in [
+        ("longest = 32", "longest = 48", "objects.longest = 32, the run has objects.longest = 48"),
+        ("short_sides = [32]", "short_sides = [24, 32]", "objects.short_sides = [32], the run has objects.short_sides = [24,32]"),
+        ("probability = 0.5", "probability = 0.25", "objects.augment"),
+        ("batch = 4", "batch = 2", "made with batch = 4"),
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+        fs::write(&file, text.replace(line, edited)).expect("written");
+        let error = train(folder.path(), config.clone(), 1, None, &mut ()).expect_err(edited).to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    fs::write(&file, text).expect("written");
+    assert_eq!(train(folder.path(), config, 1, None, &mut ())?.epochs, 1);
     Ok(())
 }
 

@@ -17,8 +17,8 @@ use serde::Serialize;
 use crate::console::{print, print_json, say};
 use crate::parse;
 
-/// Looks into data sets: IDX (MNIST), CIFAR-10 and -100, image folders, and pictures with objects in COCO's, Pascal VOC's and YOLO's format, which is
-/// found from the folder.
+/// Looks into data sets: IDX (MNIST), CIFAR-10 and -100, image folders, and pictures with objects in COCO's, Pascal VOC's, YOLO's and labelme's
+/// format, which is found from the folder.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]

@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use cirio_coco::Rle;
 use cirio_vision::Image;
 
-use super::{Edges, Object, ObjectSet, Outline, Picture, Problem, Subject, open};
+use super::{Category, Edges, Object, ObjectSet, Outline, Picture, Problem, Subject, open};
 use crate::files::guard;
 use crate::parallel::in_parallel;
 use crate::{Error, Format, Result, Split};
@@ -15,6 +16,12 @@ const ROUNDING: f64 = 1.0;
 
 /// How far the edges of box and mask may be from each other without a word: pixels, and a part of the box's side.
 const FAR: [f64; 2] = [2.0, 0.1];
+
+/// How far an object's area may be from that of its mask, or above that of its box, without a word: pixels, and a factor.
+const OTHER_AREA: [f64; 2] = [16.0, 2.0];
+
+/// The part of its box that an object without a mask has at least: its area may be that of a mask that was not kept.
+const LEAST_OF_BOX: f64 = 0.02;
 
 /// What [`check`] finds.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,8 +56,9 @@ pub struct CheckedPart {
 /// Reads the labels of all parts of the data set at `path`, decodes every picture on all cores, and draws every mask.
 ///
 /// Errors are what cannot be learnt from: pictures that are missing, cannot be decoded or have another size; boxes that are empty or outside; classes
-/// and pictures that are not in the lists; masks that cannot be drawn; ids that are used twice, and 0, which evaluation takes for "none". Warnings
-/// are what is odd: boxes that reach out, boxes far from their masks, the same object twice, classes without objects, a picture in two parts.
+/// and pictures that are not in the lists; masks that cannot be drawn; negative areas; ids that are used twice, and 0, which evaluation takes for
+/// "none". Warnings are what is odd: boxes that reach out, boxes and areas far from their masks, the same object twice, classes without objects or
+/// with the same name, a picture in two parts, labels of a picture that is not there.
 ///
 /// # Errors
 /// When no format is recognised, or a file of labels cannot be read at all.
@@ -60,10 +68,11 @@ pub fn check(path: &Path) -> Result<Checked> {
     let mut seen: HashMap<PathBuf, Split> = HashMap::new();
     for (split, source) in sources.iter() {
         let set = source.read()?;
+        let file = PathBuf::from(&set.name);
         if checked.parts.is_empty() {
             checked.classes = set.categories.iter().map(|category| category.name.clone()).collect();
+            checked.problems.extend(namesakes(&set.categories, &file));
         }
-        let file = PathBuf::from(&set.name);
         checked.parts.push(counts(&set, split));
         checked.problems.extend(problems(&set, &file));
         for picture in &set.pictures {
@@ -88,6 +97,18 @@ pub fn check(path: &Path) -> Result<Checked> {
         checked.problems.extend(empty.map(warning));
     }
     Ok(checked)
+}
+
+/// Classes that have the name of an earlier one.
+fn namesakes(categories: &[Category], file: &Path) -> Vec<Problem> {
+    let (mut ids, mut problems) = (HashMap::new(), Vec::new());
+    for Category { id, name } in categories {
+        let first = *ids.entry(name).or_insert(*id);
+        if first != *id {
+            problems.push(Problem::warning(file, Subject::Category(*id), format!("has the name {name:?} of category {first}")));
+        }
+    }
+    problems
 }
 
 fn counts(set: &ObjectSet, split: Split) -> CheckedPart {
@@ -145,23 +166,22 @@ fn used_twice(set: &ObjectSet, file: &Path) -> Vec<Problem> {
 fn of_picture(picture: &Picture) -> Option<Problem> {
     let name = || picture.path.display().to_string();
     let decoded = guard(name, || Image::open(&picture.path).map_err(|error| Error::picture(name(), error)));
-    let reason = match decoded {
-        Ok(image) => picture.differs(&image)?,
-        Err(Error::Picture { reason, .. }) => reason,
-        Err(error) => error.to_string(),
-    };
-    Some(Problem::error(&picture.path, Subject::Picture(picture.id), reason))
+    match decoded {
+        Ok(image) => Some(Problem::error(&picture.path, Subject::Picture(picture.id), picture.differs(&image)?)),
+        Err(error) => Some(Problem::left_out(&picture.path, picture.id, error)),
+    }
 }
 
 fn of_object(picture: &Picture, object: &Object, file: &Path) -> Vec<Problem> {
     let [rows, columns] = picture.size.map(|side| side as f64);
     let [left, upper, right, lower] = object.edges;
     let words = format!("{left:.1}, {upper:.1} to {right:.1}, {lower:.1}");
-    let name = picture.path.display();
-    let error = |reason: String| Problem::error(file, Subject::Object(object.id), format!("in {name}: {reason}"));
-    let warning = |reason: String| Problem::warning(file, Subject::Object(object.id), format!("in {name}: {reason}"));
+    let (name, (file, subject)) = (picture.path.display(), picture.label_of(object, file));
+    let error = |reason: String| Problem::error(file, subject, format!("in {name}: {reason}"));
+    let warning = |reason: String| Problem::warning(file, subject, format!("in {name}: {reason}"));
     let mut problems = Vec::new();
-    if !object.edges.iter().all(|edge| edge.is_finite()) || right <= left || lower <= upper {
+    let empty = !object.edges.iter().all(|edge| edge.is_finite()) || right <= left || lower <= upper;
+    if empty {
         problems.push(error(format!("its box {words} is empty")));
     } else if right <= 0.0 || lower <= 0.0 || left >= columns || upper >= rows {
         problems.push(error(format!("its box {words} is outside of the picture of {columns}×{rows}")));
@@ -179,18 +199,36 @@ fn of_object(picture: &Picture, object: &Object, file: &Path) -> Vec<Problem> {
             problems.push(error(format!("{thin} of its polygons have fewer than 3 points")));
         }
     }
-    match object.outline.as_ref().map(|outline| outline.mask(picture.size)) {
-        Some(Err(reason)) => problems.push(error(format!("its mask cannot be drawn: {reason}"))),
-        Some(Ok(mask)) => match mask.bounds().map(|edges| edges.map(f64::from)) {
-            None => problems.push(warning("its mask has no pixel in the picture".to_owned())),
-            Some([x1, y1, x2, y2]) if far(object.edges, [x1, y1, x2, y2]) => {
-                problems.push(warning(format!("its box {words} is far from its mask, which goes from {x1}, {y1} to {x2}, {y2}")));
-            }
-            Some(_) => {}
-        },
-        None => {}
+    if object.area < 0.0 && !empty {
+        problems.push(error(format!("its area {} is negative", object.area)));
+    }
+    match object.outline.as_ref().map(|outline| outline.mask(picture.size)).transpose() {
+        Err(reason) => problems.push(error(format!("its mask cannot be drawn: {reason}"))),
+        Ok(mask) => problems.extend(odd(object, mask.as_deref()).into_iter().map(warning)),
     }
     problems
+}
+
+/// What in box, area and mask does not fit together.
+fn odd(object: &Object, mask: Option<&Rle>) -> Vec<String> {
+    let [left, upper, right, lower] = object.edges;
+    let mut reasons = Vec::new();
+    match mask.map(|mask| mask.bounds().map(|edges| edges.map(f64::from))) {
+        Some(None) => reasons.push("its mask has no pixel in the picture".to_owned()),
+        Some(Some(edges @ [x1, y1, x2, y2])) if far(object.edges, edges) => reasons.push(format!(
+            "its box {left:.1}, {upper:.1} to {right:.1}, {lower:.1} is far from its mask, which goes from {x1}, {y1} to {x2}, {y2}"
+        )),
+        _ => {}
+    }
+    let (what, pixels, part) = match mask {
+        Some(mask) => ("mask", mask.area() as f64, OTHER_AREA[1].recip()),
+        None => ("box", ((right - left) * (lower - upper)).max(0.0), LEAST_OF_BOX),
+    };
+    let near = pixels * part - OTHER_AREA[0]..=pixels * OTHER_AREA[1] + OTHER_AREA[0];
+    if object.area >= 0.0 && !near.contains(&object.area) {
+        reasons.push(format!("its area {:.1} is far from that of its {what}, {pixels:.1} pixels", object.area));
+    }
+    reasons
 }
 
 /// Whether an edge of the mask is far from that of the box.
@@ -202,10 +240,11 @@ fn far(edges: Edges, mask: Edges) -> bool {
 /// Objects of the same class in the same box.
 fn the_same(picture: &Picture, file: &Path) -> Vec<Problem> {
     let mut seen = HashMap::new();
-    let twin = |object: &Object| {
-        let first = *seen.entry((object.class, object.edges.map(f64::to_bits))).or_insert(object.id);
-        let reason = || format!("in {}: has class and box of object {first}", picture.path.display());
-        (first != object.id).then(|| Problem::warning(file, Subject::Object(object.id), reason()))
+    let twin = |(number, object): (usize, &Object)| {
+        let (file, subject) = picture.label_of(object, file);
+        let (first, other) = *seen.entry((object.class, object.edges.map(f64::to_bits))).or_insert((number, subject));
+        let reason = || format!("in {}: has class and box of {other}", picture.path.display());
+        (first != number).then(|| Problem::warning(file, subject, reason()))
     };
-    picture.objects.iter().filter_map(twin).collect()
+    picture.objects.iter().enumerate().filter_map(twin).collect()
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cirio_vision::write_whole;
 
-use super::{ObjectSet, Outline, coco, open, voc, yolo};
+use super::{Category, ObjectSet, Outline, coco, open, voc, yolo};
 use crate::export::make_empty;
 use crate::{Error, Format, Result};
 
@@ -24,13 +24,13 @@ pub struct Converted {
 /// Writes all parts of the data set at `from` in another format, with copies of its pictures, into the folder `out`, which is absent or empty.
 ///
 /// COCO: `out/train/a.png` and `out/annotations/instances_train.json`. VOC: `out/JPEGImages/a.png`, `out/Annotations/a.xml` and
-/// `out/ImageSets/Main/train.txt`. YOLO: `out/images/train/a.png`, `out/labels/train/a.txt` and `out/data.yaml`. Where two pictures have the same name,
-/// the second gets a number behind it.
+/// `out/ImageSets/Main/train.txt`. YOLO: `out/images/train/a.png`, `out/labels/train/a.txt` and `out/data.yaml`, whose classes are those of the first
+/// part and those of other names in later ones. Where two pictures have the same name, the second gets a number behind it.
 ///
 /// # Errors
-/// When `to` is no format with objects, `out` holds something, labels or pictures cannot be read, or the disk refuses.
+/// When `to` is none of COCO's, VOC's and YOLO's, `out` holds something, labels or pictures cannot be read, or the disk refuses.
 pub fn convert(from: &Path, to: Format, out: &Path) -> Result<Converted> {
-    if !to.has_objects() {
+    if !matches!(to, Format::Coco | Format::Voc | Format::Yolo) {
         return Err(Error::option("new format", to.name(), "coco, voc or yolo"));
     }
     let (_, sources) = open::require(from)?;
@@ -53,21 +53,39 @@ pub fn convert(from: &Path, to: Format, out: &Path) -> Result<Converted> {
             Format::Voc => {
                 voc::write(&set, &folder_in(out, "Annotations")?, &folder_in(out, "ImageSets/Main")?.join(format!("{part}.txt")))?
             }
-            Format::Yolo => yolo::write(&set, &folder_in(out, &format!("labels/{part}"))?)?,
+            Format::Yolo => {
+                join(&mut categories, &mut set);
+                yolo::write(&set, &folder_in(out, &format!("labels/{part}"))?)?;
+            }
             _ => coco::write(&set, &folder_in(out, "annotations")?.join(format!("instances_{part}.json")), &folder)?,
         }
         losses.add(&set, to);
         parts.push(split);
-        // Classes are those of the training part, which comes first.
-        if categories.is_empty() {
-            categories = set.categories;
-        }
     }
     if to == Format::Yolo {
         yolo::write_config(&parts, &categories, &out.join("data.yaml"))?;
     }
     converted.losses = losses.lines(to);
     Ok(converted)
+}
+
+/// Gives the objects of a part the classes of the same names among `categories`, to which those of new names are added.
+fn join(categories: &mut Vec<Category>, set: &mut ObjectSet) {
+    if categories.is_empty() || categories.starts_with(&set.categories) {
+        // Two classes of a part may have the same name.
+        categories.extend(set.categories.iter().skip(categories.len()).cloned());
+        return;
+    }
+    let mut class = |category: &Category| {
+        categories.iter().position(|known| known.name == category.name).unwrap_or_else(|| {
+            categories.push(category.clone());
+            categories.len() - 1
+        })
+    };
+    let classes: Vec<usize> = set.categories.iter().map(&mut class).collect();
+    for object in set.pictures.iter_mut().flat_map(|picture| &mut picture.objects) {
+        object.class = classes.get(object.class).copied().unwrap_or(object.class);
+    }
 }
 
 fn folder_in(out: &Path, name: &str) -> Result<PathBuf> {

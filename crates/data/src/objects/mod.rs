@@ -1,12 +1,13 @@
 //! Pictures with the objects in them: boxes, outlines and key points.
 //!
-//! Every format is read into an [`ObjectSet`], and written from one. Classes count from 0 here; the background is no class.
+//! Every format is read into an [`ObjectSet`], and all but labelme's are written from one. Classes count from 0 here; the background is no class.
 
 pub mod augment;
 mod check;
 pub mod coco;
 mod convert;
 mod judge;
+pub mod labelme;
 mod loader;
 mod open;
 mod outline;
@@ -53,8 +54,10 @@ pub struct Keypoint {
 /// An object in a picture, as it was labelled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object {
-    /// The number that the file gives it, for messages and evaluation.
+    /// The number that the file gives it, or its number in the set, from 1; for messages and evaluation.
     pub id: u64,
+    /// What it is in the [file of labels](Picture::labels) of its picture, where that has one of its own.
+    pub place: Option<Subject>,
     /// Its class, from 0, an index into [`ObjectSet::categories`].
     pub class: usize,
     /// Its box.
@@ -77,6 +80,8 @@ pub struct Picture {
     pub id: u64,
     /// The picture's file.
     pub path: PathBuf,
+    /// The file of labels of this picture alone, where there is one.
+    pub labels: Option<PathBuf>,
     /// Rows and columns, as the file says.
     pub size: [usize; 2],
     /// What is in it; there may be nothing.

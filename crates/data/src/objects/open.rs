@@ -1,9 +1,11 @@
 //! Finds the format of a set of labelled pictures, and reads a part of it.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::{ObjectSet, coco, voc, yolo};
+use super::{ObjectSet, coco, labelme, voc, yolo};
 use crate::dataset::check_fraction;
+use crate::files::open_regular;
 use crate::parts::{Parts, Place};
 use crate::{Error, Format, OpenOptions, Result, Split, Strictness};
 
@@ -21,6 +23,7 @@ pub(crate) enum Source {
     Coco(coco::Labels),
     Voc(voc::Labels),
     Yolo(yolo::Labels),
+    Labelme(labelme::Labels),
 }
 
 impl Source {
@@ -29,6 +32,7 @@ impl Source {
             Self::Coco(labels) => labels.read(),
             Self::Voc(labels) => labels.read(),
             Self::Yolo(labels) => labels.read(),
+            Self::Labelme(labels) => labels.read(),
         }
     }
 }
@@ -41,7 +45,33 @@ pub(crate) fn find(path: &Path) -> Result<Option<(Format, Parts<Source>)>> {
     if let Some(parts) = voc::parts(path)? {
         return Ok(Some((Format::Voc, parts.map(Source::Voc))));
     }
-    Ok(yolo::parts(path)?.map(|parts| (Format::Yolo, parts.map(Source::Yolo))))
+    if let Some(parts) = yolo::parts(path)? {
+        return Ok(Some((Format::Yolo, parts.map(Source::Yolo))));
+    }
+    Ok(labelme::parts(path)?.map(|parts| (Format::Labelme, parts.map(Source::Labelme))))
+}
+
+/// The folders of the parts in `dir`, of which `has_labels` says that labels are in them; `None` where there is none to train with.
+pub(super) fn part_folders(dir: &Path, has_labels: impl Fn(&Path) -> Result<bool>) -> Result<Option<Parts<PathBuf>>> {
+    let part = |split| -> Result<Option<PathBuf>> {
+        for name in names(split) {
+            if has_labels(&dir.join(name))? {
+                return Ok(Some(dir.join(name)));
+            }
+        }
+        Ok(None)
+    };
+    let (train, val, test) = (part(Split::Train)?, part(Split::Val)?, part(Split::Test)?);
+    Ok(train.map(|train| Parts { train, val, test }))
+}
+
+/// Whether a file begins as an object of JSON with one of these keys does. A folder of pictures may have other JSON files.
+pub(super) fn is_json_with(file: &Path, keys: &[&str]) -> bool {
+    const LOOKED_AT: u64 = 4096;
+    let mut start = Vec::new();
+    let read = open_regular(file).map(|(file, _)| file.take(LOOKED_AT).read_to_end(&mut start));
+    let start = String::from_utf8_lossy(&start);
+    matches!(read, Ok(Ok(_))) && start.trim_start().starts_with('{') && keys.iter().any(|key| start.contains(key))
 }
 
 /// As [`find`], for who needs labels.
@@ -51,7 +81,7 @@ pub(super) fn require(path: &Path) -> Result<(Format, Parts<Source>)> {
         Error::layout(
             path,
             "has no labels of objects that are known. Looked for: COCO (annotations/instances_train*.json, train/_annotations.coco.json, train.json, or \
-             such a file itself), Pascal VOC (Annotations/*.xml), and YOLO (data.yaml, or the folders images and labels)",
+             such a file itself), Pascal VOC (Annotations/*.xml), YOLO (data.yaml, or the folders images and labels), and labelme (*.json beside the pictures)",
         )
     })
 }

@@ -145,7 +145,7 @@ pub fn write(articles: &dyn Dataset, split: Split, seed: u64, count: usize, out:
         let (image, placed) = scene(articles, split, seed, number as u64)?;
         let path = pictures.join(format!("{number:06}.png"));
         image.save(&path).map_err(|error| Error::picture(path.display().to_string(), error))?;
-        Ok((Picture { id: number as u64 + 1, path, size: [image.height(), image.width()], objects: Vec::new() }, placed))
+        Ok((Picture { id: number as u64 + 1, path, labels: None, size: [image.height(), image.width()], objects: Vec::new() }, placed))
     };
     let parts = in_parallel(count, |numbers| numbers.map(write_one).collect::<Result<Vec<_>>>());
     let mut set = ObjectSet { name: format!("made scenes, {} part, seed {seed}", split.name()), ..ObjectSet::default() };
@@ -164,5 +164,5 @@ pub fn write(articles: &dyn Dataset, split: Split, seed: u64, count: usize, out:
 fn object(Placed { class, mask }: Placed, id: u64) -> Option<Object> {
     let outline = Outline::Runs(mask);
     let (edges, area) = (outline.bounds()?, outline.area());
-    Some(Object { id, class, edges, outline: Some(outline), keypoints: Vec::new(), area, crowd: false })
+    Some(Object { id, place: None, class, edges, outline: Some(outline), keypoints: Vec::new(), area, crowd: false })
 }

@@ -1,9 +1,11 @@
 //! What can be done with an [`ObjectSet`], whatever its format.
 
+use std::path::Path;
+
 use cirio_vision::Image;
 use rand::seq::SliceRandom;
 
-use super::{Instance, Object, ObjectSet, Picture, Scene, Scenes};
+use super::{Instance, Object, ObjectSet, Picture, Problem, Scene, Scenes, Severity, Subject};
 use crate::files::guard;
 use crate::{Error, Purpose, Result, derived_rng, hold_out};
 
@@ -19,6 +21,12 @@ impl ObjectSet {
     /// Whether there is no picture.
     pub fn is_empty(&self) -> bool {
         self.pictures.is_empty()
+    }
+
+    /// The number of pictures that were left out when it was read; [`problems`](Self::problems) say why.
+    pub fn left_out(&self) -> usize {
+        let lost = |problem: &&Problem| problem.severity == Severity::Error && matches!(problem.subject, Some(Subject::Picture(_)));
+        self.problems.iter().filter(lost).count()
     }
 
     /// One line about the set.
@@ -118,6 +126,11 @@ impl Picture {
         let ([rows, columns], [said_rows, said_columns]) = ([image.height(), image.width()], self.size);
         let differs = [rows, columns] != self.size;
         differs.then(|| format!("is {rows}×{columns} (rows × columns), its labels say {said_rows}×{said_columns}"))
+    }
+
+    /// The file that has the label of an object, `whole` where all pictures have one file, and what the object is there.
+    pub(super) fn label_of<'a>(&'a self, object: &Object, whole: &'a Path) -> (&'a Path, Subject) {
+        (self.labels.as_deref().unwrap_or(whole), object.place.unwrap_or(Subject::Object(object.id)))
     }
 }
 

@@ -16,11 +16,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Category, Object, ObjectSet, Picture, Problem, open};
+use super::{Category, Object, ObjectSet, Picture, Problem, Subject, open};
 use crate::files::{entries, has_ending, read_text};
 use crate::parallel::in_parallel;
 use crate::parts::Parts;
-use crate::{Error, Result, Split};
+use crate::{Error, Result};
 
 pub(super) use write::write;
 
@@ -86,18 +86,9 @@ pub(super) fn parts(dir: &Path) -> Result<Option<Parts<Labels>>> {
         let both = if train.is_none() { part("trainval") } else { None };
         return Ok(Some(Parts { train: train.or(both).unwrap_or(labels.clone()), val, test: part("test") }));
     }
-    let part = |split| -> Result<Option<PathBuf>> {
-        for name in open::names(split) {
-            if has_labels(&dir.join(name))? {
-                return Ok(Some(dir.join(name)));
-            }
-        }
-        Ok(None)
-    };
-    let (train, val, test) = (part(Split::Train)?, part(Split::Val)?, part(Split::Test)?);
-    let all: Vec<PathBuf> = [&train, &val, &test].into_iter().flatten().cloned().collect();
-    let labels = |folder: PathBuf| Labels { folder: folder.clone(), pictures: folder, list: None, all: all.clone() };
-    Ok(train.map(|train| Parts { train, val, test }.map(labels)))
+    let Some(folders) = open::part_folders(dir, has_labels)? else { return Ok(None) };
+    let all: Vec<PathBuf> = folders.iter().map(|(_, folder)| folder.clone()).collect();
+    Ok(Some(folders.map(|folder| Labels { folder: folder.clone(), pictures: folder, list: None, all: all.clone() })))
 }
 
 /// Whether the folder has files of labels.
@@ -117,25 +108,30 @@ impl Labels {
         for ((file, annotation), id) in files.iter().zip(read_all(&files)).zip(1..) {
             match annotation {
                 Ok(annotation) => {
-                    let (path, size, objects) = picture(file, &self.pictures, annotation, &set.categories, &mut ids);
-                    set.pictures.push(Picture { id, path, size, objects });
+                    let path = path(file, &self.pictures, annotation.filename.as_deref());
+                    let size = [annotation.size.height, annotation.size.width];
+                    let objects = objects(annotation.object, &set.categories, &mut ids);
+                    set.pictures.push(Picture { id, path, labels: Some(file.clone()), size, objects });
                 }
-                Err(error) => set.problems.push(Problem::error(file, None, error.to_string())),
+                Err(error) => set.problems.push(Problem::left_out(file, id, error)),
             }
         }
         Ok(set)
     }
 
-    /// The files of a list: a name a line; what follows it says whether a class is there.
+    /// The files of a list: a name a line. A number behind it says whether a class is there; but a name may have spaces.
     fn listed(&self, list: &Path) -> Result<Vec<PathBuf>> {
         let text = read_text(list, MAX_LIST, "a list of pictures")?;
         let file = |(number, line): (usize, &str)| {
-            let name = line.split_whitespace().next()?;
-            let outside =
-                || Error::format(list, format!("{name:?} in line {}", number + 1), "the name of a picture without folder and ending");
-            Some(open::below(&self.folder, &format!("{name}.xml")).ok_or_else(outside))
+            let (found, expected) = (format!("{line:?} in line {number}"), "the name of a picture without folder and ending");
+            let file = |name: &str| open::below(&self.folder, &format!("{name}.xml")).ok_or_else(|| Error::format(list, &found, expected));
+            let whole = file(line)?;
+            match line.rsplit_once(char::is_whitespace) {
+                Some((name, "-1" | "0" | "1")) if !whole.is_file() => file(name.trim_end()),
+                _ => Ok(whole),
+            }
         };
-        text.lines().enumerate().filter_map(file).collect()
+        (1..).zip(text.lines().map(str::trim)).filter(|(_, line)| !line.is_empty()).map(file).collect()
     }
 
     /// The sorted names in all files of all parts; what cannot be read has none.
@@ -162,22 +158,20 @@ fn read(file: &Path) -> Result<Annotation> {
     quick_xml::de::from_str(&text).map_err(|error| Error::format(file, error.to_string(), "the labels of a picture in VOC's XML"))
 }
 
-/// The picture that a file labels, and its objects, which get the next ids.
-fn picture(
-    file: &Path,
-    pictures: &Path,
-    annotation: Annotation,
-    categories: &[Category],
-    ids: &mut RangeFrom<u64>,
-) -> (PathBuf, [usize; 2], Vec<Object>) {
-    let path = annotation.filename.and_then(|name| open::below(pictures, &name)).filter(|path| path.is_file());
+/// The picture that a file labels.
+fn path(file: &Path, pictures: &Path, name: Option<&str>) -> PathBuf {
+    let named = name.and_then(|name| open::below(pictures, name)).filter(|path| path.is_file());
     // Who renames pictures and files of labels often forgets the name inside.
-    let path = path.unwrap_or_else(|| pictures.join(file.with_extension("jpg").file_name().unwrap_or_default()));
-    let object = |ObjectRecord { name, bndbox: Bounds { xmin, ymin, xmax, ymax }, difficult }| {
+    named.unwrap_or_else(|| pictures.join(file.with_extension("jpg").file_name().unwrap_or_default()))
+}
+
+/// The objects of a file, which get the next ids.
+fn objects(records: Vec<ObjectRecord>, categories: &[Category], ids: &mut RangeFrom<u64>) -> Vec<Object> {
+    let object = |(number, ObjectRecord { name, bndbox: Bounds { xmin, ymin, xmax, ymax }, difficult }): (u64, ObjectRecord)| {
         let class = categories.binary_search_by(|category| category.name.cmp(&name)).ok()?;
         let (edges, area) = ([xmin, ymin, xmax, ymax], (xmax - xmin) * (ymax - ymin));
-        Some(Object { id: ids.next()?, class, edges, outline: None, keypoints: Vec::new(), area, crowd: difficult != 0 })
+        let (id, place) = (ids.next()?, Some(Subject::Object(number)));
+        Some(Object { id, place, class, edges, outline: None, keypoints: Vec::new(), area, crowd: difficult != 0 })
     };
-    let objects = annotation.object.into_iter().filter_map(object).collect();
-    (path, [annotation.size.height, annotation.size.width], objects)
+    (1..).zip(records).filter_map(object).collect()
 }

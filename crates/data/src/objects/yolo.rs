@@ -12,6 +12,7 @@
 mod config;
 mod write;
 
+use std::collections::HashSet;
 use std::fs;
 use std::ops::RangeFrom;
 use std::path::{Path, PathBuf};
@@ -19,9 +20,9 @@ use std::path::{Path, PathBuf};
 use cirio_vision::{Image, is_picture};
 
 use self::config::Config;
-use super::{Category, Edges, Object, ObjectSet, Outline, Picture, Problem, open};
+use super::{Category, Edges, Object, ObjectSet, Outline, Picture, Problem, Subject, open};
 use crate::files::{entries, guard, has_ending, numbers, read_names, read_text};
-use crate::folder::pictures_below;
+use crate::folder::{files_below, pictures_below};
 use crate::parallel::in_parallel;
 use crate::parts::Parts;
 use crate::{Error, Result, Split};
@@ -120,8 +121,32 @@ fn beside(path: &Path) -> PathBuf {
     parts.iter().enumerate().map(|(index, part)| if Some(index) == images { "labels".as_ref() } else { *part }).collect()
 }
 
-/// An object of a line: its class, its box, its polygon.
-type Line = (usize, Edges, Option<Outline>);
+/// The file of labels of a picture.
+fn labels_of(picture: &Path) -> PathBuf {
+    beside(picture).with_extension("txt")
+}
+
+/// Whether a file in a folder of labels is one of them, and not a list of names.
+fn is_labels(file: &Path) -> bool {
+    has_ending(file, "txt") && file.file_name().is_some_and(|name| name != "classes.txt")
+}
+
+/// An object of a line: the line's number from 1, the class, the box, the polygon.
+struct Line {
+    number: u64,
+    class: usize,
+    edges: Edges,
+    outline: Option<Outline>,
+}
+
+/// What is known of a picture.
+struct Read {
+    size: [usize; 2],
+    /// Its file of labels, which may not be there.
+    labels: PathBuf,
+    lines: Vec<Line>,
+    problems: Vec<Problem>,
+}
 
 impl Labels {
     pub(super) fn read(&self) -> Result<ObjectSet> {
@@ -138,40 +163,48 @@ impl Labels {
         let (mut ids, mut most) = (1.., 0);
         for ((path, read), id) in paths.iter().zip(read.into_iter().flatten()).zip(1..) {
             match read {
-                Ok((size, lines, mut problems)) => {
-                    most = lines.iter().map(|line| line.0 + 1).fold(most, usize::max);
+                Ok(Read { size, labels, lines, mut problems }) => {
+                    most = lines.iter().map(|line| line.class + 1).fold(most, usize::max);
                     set.problems.append(&mut problems);
-                    set.pictures.push(Picture { id, path: path.clone(), size, objects: numbered(lines, &mut ids) });
+                    set.pictures.push(Picture { id, path: path.clone(), labels: Some(labels), size, objects: numbered(lines, &mut ids) });
                 }
-                Err(error) => set.problems.push(Problem::error(path, None, error.to_string())),
+                Err(error) => set.problems.push(Problem::left_out(path, id, error)),
             }
+        }
+        let known: HashSet<PathBuf> = paths.iter().map(|path| labels_of(path)).collect();
+        for folder in self.pictures.iter().filter(|place| place.is_dir()).map(|place| beside(place)).filter(|folder| folder.is_dir()) {
+            let mut files = Vec::new();
+            files_below(&folder, is_labels, &mut files)?;
+            let strays = files.iter().filter(|file| !known.contains(*file));
+            set.problems.extend(strays.map(|file| Problem::warning(file, None, "labels a picture that is not there")));
         }
         let names = self.names.clone().unwrap_or_else(|| numbers(most));
         set.categories = (1..).zip(names).map(|(id, name)| Category { id, name }).collect();
         Ok(set)
     }
 
-    /// The size of a picture, its objects, and what is wrong with them.
-    fn read_one(&self, path: &Path) -> Result<([usize; 2], Vec<Line>, Vec<Problem>)> {
+    /// A picture's size and its objects.
+    fn read_one(&self, path: &Path) -> Result<Read> {
         let name = || path.display().to_string();
         let (width, height) = guard(name, || Image::dimensions(path).map_err(|error| Error::picture(name(), error)))?;
-        let file = beside(path).with_extension("txt");
-        let text = if fs::exists(&file).map_err(|error| Error::io(&file, error))? {
-            read_text(&file, MAX_BYTES, "labels")?
+        let labels = labels_of(path);
+        let text = if fs::exists(&labels).map_err(|error| Error::io(&labels, error))? {
+            read_text(&labels, MAX_BYTES, "labels")?
         } else {
             String::new()
         };
         let (mut lines, mut problems) = (Vec::new(), Vec::new());
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            match self.line(line, [width as f64, height as f64]) {
-                Ok(line) => lines.push(line),
-                Err(reason) => problems.push(Problem::error(&file, None, format!("line {}: {reason}", number + 1))),
+        for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+            match self.object(line, [width as f64, height as f64]) {
+                Ok((class, edges, outline)) => lines.push(Line { number, class, edges, outline }),
+                Err(reason) => problems.push(Problem::error(&labels, Subject::Line(number), reason)),
             }
         }
-        Ok(([height, width], lines, problems))
+        Ok(Read { size: [height, width], labels, lines, problems })
     }
 
-    fn line(&self, line: &str, [width, height]: [f64; 2]) -> Result<Line, String> {
+    /// Class, box and polygon of a line.
+    fn object(&self, line: &str, [width, height]: [f64; 2]) -> Result<(usize, Edges, Option<Outline>), String> {
         let mut words = line.split_whitespace();
         let class = words.next().unwrap_or_default();
         let classes = self.names.as_ref().map_or(MAX_CLASSES, Vec::len);
@@ -198,10 +231,11 @@ impl Labels {
     }
 }
 
+/// The objects of lines, which get the next ids.
 fn numbered(lines: Vec<Line>, ids: &mut RangeFrom<u64>) -> Vec<Object> {
-    let object = |((class, edges, outline), id): (Line, u64)| {
+    let object = |(Line { number, class, edges, outline }, id): (Line, u64)| {
         let area = outline.as_ref().map_or((edges[2] - edges[0]) * (edges[3] - edges[1]), Outline::area);
-        Object { id, class, edges, outline, keypoints: Vec::new(), area, crowd: false }
+        Object { id, place: Some(Subject::Line(number)), class, edges, outline, keypoints: Vec::new(), area, crowd: false }
     };
     lines.into_iter().zip(ids).map(object).collect()
 }

@@ -23,7 +23,7 @@ use crate::{parse, progress};
 #[derive(clap::Args)]
 pub struct Flags {
     /// Detectors: write what was found in COCO's format for results.
-    #[arg(long, value_name = "FILE", conflicts_with = "results")]
+    #[arg(long, value_name = "FILE")]
     save_json: Option<PathBuf>,
     /// Detectors: the eps of frozen norms [default: what is known of the weights, else what the model was published with; a body from ImageNet alone has 1e-5].
     #[arg(long, value_name = "EPS", value_parser = parse::eps)]
@@ -70,7 +70,8 @@ pub fn run(args: &Args, found: &Resolved, model: &'static DetectorModel, json: b
     if let Some(file) = &args.objects.save_json {
         coco::write_results(&set, &all, file)?;
     }
-    let told = Told { model: Some(model.name), weights: Some(&finder.name), results: None, data: &args.data };
+    let skipped = pictures.skipped().len() + set.left_out();
+    let told = Told { model: Some(model.name), weights: Some(&finder.name), results: None, data: &args.data, skipped: Some(skipped) };
     args.found.tell(&told, &set, &all, args.per_class, json)
 }
 

@@ -15,7 +15,9 @@ use crate::console::{Usage, print, print_json};
 #[derive(clap::Args)]
 pub struct Flags {
     /// Found objects, in COCO's format for results: measure them by the labels in --data, a file of COCO's JSON, without a network.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "weights"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "model", "weights", "offline", "device", "batch", "tta", "split", "val_fraction", "seed", "strict", "save_json", "frozen_bn_eps",
+    ])]
     pub results: Option<PathBuf>,
     /// Detectors and results: what is compared [default: all that was found].
     #[arg(long, value_enum)]
@@ -43,6 +45,8 @@ pub struct Told<'a> {
     /// The file with what was found, where no detector was run.
     pub results: Option<&'a Path>,
     pub data: &'a Path,
+    /// The pictures that could not be read, where pictures are read.
+    pub skipped: Option<usize>,
 }
 
 impl Told<'_> {
@@ -72,6 +76,8 @@ struct Document<'a> {
     data: String,
     /// Pictures.
     count: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skipped: Option<usize>,
     #[serde(flatten)]
     kinds: Kinds,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,7 +122,7 @@ impl Flags {
         let set = coco::read(data, data.parent().unwrap_or(Path::new("")))?;
         warn_of_problems(&set);
         let found = coco::read_results(results, &set)?;
-        self.tell(&Told { model: None, weights: None, results: Some(results), data }, &set, &found, per_class, json)
+        self.tell(&Told { model: None, weights: None, results: Some(results), data, skipped: None }, &set, &found, per_class, json)
     }
 
     /// Compares what was found in each picture with the labels, and tells it.
@@ -136,6 +142,7 @@ impl Flags {
             results: told.results.map(|file| file.display().to_string()),
             data: told.data.display().to_string(),
             count: set.len(),
+            skipped: told.skipped,
             kinds: together(&kinds, Evaluated::overall),
             classes: per_class.then(|| set.categories.iter().map(|category| category.name.as_str()).enumerate().map(class).collect()),
         })

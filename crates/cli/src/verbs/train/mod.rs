@@ -23,7 +23,7 @@ use crate::progress::Bar;
 /// Trains a model on a folder of pictures; everything but --data has a default, which is printed.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The data set's folder: a folder of pictures for each class, or IDX or CIFAR files; for detectors COCO, VOC or YOLO.
+    /// The data set's folder: a folder of pictures for each class, or IDX or CIFAR files; for detectors COCO, VOC, YOLO or labelme.
     #[arg(long, short, required_unless_present = "resume")]
     data: Option<PathBuf>,
     /// Go on with the run in this folder; it knows everything else.

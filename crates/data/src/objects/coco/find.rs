@@ -1,11 +1,10 @@
 //! Where the files of a COCO data set lie.
 
 use std::ffi::OsStr;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::read::read_in;
-use crate::files::{entries, has_ending, open_regular};
+use crate::files::{entries, has_ending};
 use crate::objects::{ObjectSet, open};
 use crate::parts::Parts;
 use crate::{Error, Result, Split};
@@ -73,14 +72,9 @@ fn labels_of(dir: &Path, split: Split) -> Result<Option<Labels>> {
     Ok(None)
 }
 
-/// Whether a file begins as labels of COCO's do: with an object that has one of their lists. A folder of pictures may have other JSON files.
+/// Whether a file begins as labels of COCO's do: with an object that has one of their lists.
 fn is_labels(file: &Path) -> bool {
-    const LOOKED_AT: u64 = 4096;
-    const LISTS: [&str; 5] = ["\"images\"", "\"annotations\"", "\"categories\"", "\"info\"", "\"licenses\""];
-    let mut start = Vec::new();
-    let read = open_regular(file).map(|(file, _)| file.take(LOOKED_AT).read_to_end(&mut start));
-    let start = String::from_utf8_lossy(&start);
-    matches!(read, Ok(Ok(_))) && start.trim_start().starts_with('{') && LISTS.iter().any(|list| start.contains(list))
+    open::is_json_with(file, &["\"images\"", "\"annotations\"", "\"categories\"", "\"info\"", "\"licenses\""])
 }
 
 /// The one JSON file of the folder whose name is as it should be; those that begin with `instances` go before others.

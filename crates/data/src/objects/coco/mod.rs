@@ -20,3 +20,22 @@ pub(super) use find::parts;
 pub use read::read;
 pub use results::{read_results, write_results};
 pub use write::write;
+
+use std::fs::File;
+use std::io::{BufReader, Read, Take};
+use std::path::Path;
+
+use crate::files::open_regular;
+use crate::{Error, Result};
+
+/// The largest file, in bytes: that of COCO's own training part is a seventeenth of it.
+const MAX_BYTES: u64 = 8 << 30;
+
+/// A file of JSON, to be read from front to back.
+fn open_json(path: &Path) -> Result<BufReader<Take<File>>> {
+    let (file, length) = open_regular(path)?;
+    match length > MAX_BYTES {
+        true => Err(Error::format(path, format!("{length} bytes"), format!("COCO's JSON of at most {MAX_BYTES} bytes"))),
+        false => Ok(BufReader::new(file.take(MAX_BYTES))),
+    }
+}

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::io::BufReader;
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer};
 
+use super::open_json;
 use super::segmentation::Segmentation;
-use crate::files::open_regular;
 use crate::objects::open::below;
 use crate::objects::{Category, Edges, Keypoint, Object, ObjectSet, Outline, Picture, Problem, Subject};
 use crate::{Error, Result};
@@ -84,8 +83,8 @@ pub fn read(file: &Path, pictures: &Path) -> Result<ObjectSet> {
 
 /// As [`read`], where the pictures lie in the first of some folders that has one of them, else in the last.
 pub(super) fn read_in(file: &Path, folders: &[&Path]) -> Result<ObjectSet> {
-    let (reader, _) = open_regular(file)?;
-    let parsed: File = serde_json::from_reader(BufReader::new(reader)).map_err(|error| match error.is_io() {
+    let reader = open_json(file)?;
+    let parsed: File = serde_json::from_reader(reader).map_err(|error| match error.is_io() {
         true => Error::io(file, error.into()),
         false => Error::format(file, error.to_string(), "COCO's JSON, an object with the lists images, categories and annotations"),
     })?;
@@ -144,7 +143,7 @@ fn add_pictures(set: &mut ObjectSet, file: &Path, folder: &Path, records: Vec<Im
             (None, _) => Some(format!("the name {file_name:?} leads out of the folder of pictures")),
             (Some(path), Entry::Vacant(entry)) => {
                 entry.insert(set.pictures.len());
-                set.pictures.push(Picture { id, path, size: [height, width], objects: Vec::new() });
+                set.pictures.push(Picture { id, path, labels: None, size: [height, width], objects: Vec::new() });
                 None
             }
         };
@@ -178,7 +177,7 @@ fn add_object(
         Vec::new()
     });
     let area = area.unwrap_or_else(|| outline.as_ref().map_or((edges[2] - edges[0]) * (edges[3] - edges[1]), Outline::area));
-    picture.objects.push(Object { id, class, edges, outline, keypoints, area, crowd });
+    picture.objects.push(Object { id, place: None, class, edges, outline, keypoints, area, crowd });
     Ok(())
 }
 

@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::BufReader;
 use std::path::Path;
 
 use cirio_coco::{Found, Rle};
@@ -12,8 +11,8 @@ use cirio_vision::write_whole;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::open_json;
 use super::segmentation::Segmentation;
-use crate::files::open_regular;
 use crate::objects::ObjectSet;
 use crate::{Error, Result};
 
@@ -36,12 +35,12 @@ struct Record {
 /// When the file cannot be read, is no such list, or an entry's picture or category is not in the set, its mask is not of the picture's size, or
 /// its key points have not three numbers each; with the number of the entry, from 1, the line and the column.
 pub fn read_results(file: &Path, set: &ObjectSet) -> Result<Vec<Vec<Found>>> {
-    let (reader, _) = open_regular(file)?;
+    let reader = open_json(file)?;
     let failed = |error: serde_json::Error| match error.is_io() {
         true => Error::io(file, error.into()),
         false => Error::format(file, error.to_string(), "COCO's results, a list of entries with image_id, category_id and score"),
     };
-    let mut json = serde_json::Deserializer::from_reader(BufReader::new(reader));
+    let mut json = serde_json::Deserializer::from_reader(reader);
     let found = Entries::of(set).deserialize(&mut json).map_err(failed)?;
     json.end().map_err(failed)?;
     Ok(found)
