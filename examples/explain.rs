@@ -49,7 +49,7 @@ fn main() -> Result<()> {
     let cells = [
         Cell::new(shown.clone(), "the picture"),
         Cell::new(over(&map)?, "Grad-CAM"),
-        Cell::new(over(&boot)?, "probability, hidden here"),
+        Cell::new(over(&hidden.over_pixels(BOOT, &occluder)?)?, "probability, hidden here"),
         Cell::new(enlarge(&back.to_rgb(), 8)?, "deconvnet, map 0"),
     ];
     let file = std::env::temp_dir().join("cirio-explain.png");

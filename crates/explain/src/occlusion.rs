@@ -34,6 +34,8 @@ impl Occluder {
 pub struct Occlusion {
     /// Rows and columns of places.
     pub places: [usize; 2],
+    /// H and W of the picture.
+    pub size: [usize; 2],
     /// The K probabilities of the picture without a patch.
     pub whole: Vec<f32>,
     /// The K probabilities for each place, row by row.
@@ -51,6 +53,27 @@ impl Occlusion {
         }
         let values = self.probabilities.iter().map(|probabilities| probabilities[class]).collect();
         Ok(Heat { height: self.places[0], width: self.places[1], values })
+    }
+
+    /// The probability of a class for each pixel: the mean over the places where the patch hides it, and what it is without a patch where
+    /// none does.
+    ///
+    /// # Errors
+    /// When there is no such class.
+    pub fn over_pixels(&self, class: usize, occluder: &Occluder) -> Result<Heat> {
+        let (places, [height, width]) = (self.of_class(class)?, self.size);
+        let mut sums = vec![(0f32, 0f32); height * width];
+        for (place, &probability) in places.values.iter().enumerate() {
+            let [top, left] = occluder.corner([place / self.places[1], place % self.places[1]]);
+            for row in sums.chunks_exact_mut(width).skip(top).take(occluder.patch[0]) {
+                row.iter_mut()
+                    .skip(left)
+                    .take(occluder.patch[1])
+                    .for_each(|(sum, count)| (*sum, *count) = (*sum + probability, *count + 1.0));
+            }
+        }
+        let values = sums.into_iter().map(|(sum, count)| if count > 0.0 { sum / count } else { self.whole[class] }).collect();
+        Ok(Heat { height, width, values })
     }
 
     /// The most likely class for each place, row by row.
@@ -86,7 +109,7 @@ pub fn occlusion(image: &Tensor, occluder: &Occluder, forward: impl Fn(&Tensor) 
         }
         all.extend(probabilities(batch, count)?);
     }
-    Ok(Occlusion { places, whole, probabilities: all })
+    Ok(Occlusion { places, size: [height, width], whole, probabilities: all })
 }
 
 impl Occluder {
@@ -107,9 +130,14 @@ impl Occluder {
         Ok([(height - rows) / self.stride[0] + 1, (width - columns) / self.stride[1] + 1])
     }
 
+    /// The row and the column where the patch begins at a place.
+    fn corner(&self, place: [usize; 2]) -> [usize; 2] {
+        [0, 1].map(|axis| place[axis] * self.stride[axis])
+    }
+
     /// Lays the patch at a place over one picture.
     fn cover(&self, picture: &mut [f32], [height, width]: [usize; 2], place: [usize; 2]) {
-        let [top, left] = [0, 1].map(|axis| place[axis] * self.stride[axis]);
+        let [top, left] = self.corner(place);
         for (channel, plane) in picture.chunks_exact_mut(height * width).enumerate() {
             let fill = self.fill[channel.min(self.fill.len() - 1)];
             for row in plane.chunks_exact_mut(width).skip(top).take(self.patch[0]) {
@@ -149,6 +177,13 @@ mod tests {
             assert!((value - expected).abs() < 1e-6, "place {place}: {value}");
         }
         assert_eq!(seen.likeliest(), [0; 10]);
+        // A pixel's value is the mean over the patches that hide it: column 1 is under places 0 and 1, column 2 under 1 and 2.
+        let pixels = seen.over_pixels(0, &occluder)?;
+        for (column, expected) in [0.5, 0.5, (0.5 + sure) / 2.0, sure, sure, sure].into_iter().enumerate() {
+            assert!((pixels.values[6 + column] - expected).abs() < 1e-6, "column {column}: {}", pixels.values[6 + column]);
+        }
+        let few = Occluder { patch: [1, 1], stride: [3, 4], ..occluder.clone() };
+        assert_eq!(occlusion(&image, &few, halves)?.over_pixels(0, &few)?.values[7], seen.whole[0], "nothing hides it");
         // A bright patch on the right is evidence of its own.
         let bright = Occluder { fill: vec![5.0], ..occluder };
         assert_eq!(occlusion(&image, &bright, halves)?.likeliest()[4], 1);

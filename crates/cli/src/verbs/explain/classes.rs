@@ -43,7 +43,8 @@ fn cam(args: &Args, subject: &Subject, seen: &Seen, class: &Chosen, method: Meth
     let relative = Heat { values: map.values.iter().map(|value| value / most).collect(), ..map };
     let title = format!("{name} of {} at {layer}", words(class));
     let about = format!("Where the maps of {layer} speak for {}; 1 is the strongest place.", class.name);
-    let image = paint::with_heat(&seen.image, &relative, ColourMap::Magma, [0.0, 1.0], &title, [&seen.stem, &class.name])?;
+    let cells = paint::with_heat(&seen.image, &relative, ColourMap::Magma, [0.0, 1.0], [&seen.stem, &class.name])?;
+    let image = paint::row(&cells, &title)?;
     Ok((title, about, image, Some(layer.to_owned())))
 }
 
@@ -57,18 +58,14 @@ fn occluded(args: &Args, subject: &Subject, seen: &Seen, class: &Chosen) -> Resu
     let occluder = Occluder { patch, stride, fill: fill(args.fill, subject), ..usual };
     let network = subject.inference(&[])?;
     let found = occlusion(&seen.tensor, &occluder, |images| network.forward(images))?;
-    let map = found.of_class(class.index)?;
-    let range =
-        [map.values.iter().copied().fold(1f32, f32::min), found.whole[class.index].max(map.values.iter().copied().fold(0f32, f32::max))];
-    let title =
-        format!("Occlusion of {} by {}×{} pixels, {}×{} places", words(class), patch[0], patch[1], found.places[0], found.places[1]);
-    let about =
-        format!("The probability of {} as a grey patch slides over the picture, and the likeliest class for each place.", class.name);
-    let picture =
-        paint::with_heat(&seen.image, &map, ColourMap::Viridis, range, &title, [&seen.stem, &format!("probability of {}", class.name)])?;
-    let (places, names) = likeliest(&found.likeliest(), found.places, subject)?;
-    let cells = [Cell::new(picture, ""), Cell::new(places, "likeliest class"), Cell::new(names, "")];
-    Ok((title, about, sheet(&cells, 3, Ground::White, None)?, None))
+    let map = found.over_pixels(class.index, &occluder)?;
+    let range = [map.values.iter().copied().fold(1f32, f32::min), map.values.iter().copied().fold(0f32, f32::max)];
+    let [rows, columns] = found.places;
+    let title = format!("Occlusion of {} by {}×{} pixels, {rows}×{columns} places", words(class), patch[0], patch[1]);
+    let about = format!("The probability of {} as a patch hides parts of the picture, and the likeliest class for each place.", class.name);
+    let mut cells = paint::with_heat(&seen.image, &map, ColourMap::Viridis, range, [&seen.stem, &format!("P({})", class.name)])?;
+    cells.extend(likeliest(&found.likeliest(), found.places, subject)?);
+    Ok((title.clone(), about, paint::row(&cells, &title)?, None))
 }
 
 /// The value of each channel under the patch, as the network takes it.
@@ -82,7 +79,7 @@ fn fill(grey: Option<u8>, subject: &Subject) -> Vec<f32> {
 }
 
 /// The likeliest class for each place in its colour, and the colours' names.
-fn likeliest(classes: &[usize], [rows, columns]: [usize; 2], subject: &Subject) -> Result<(Image, Image)> {
+fn likeliest(classes: &[usize], [rows, columns]: [usize; 2], subject: &Subject) -> Result<[Cell; 2]> {
     const SIDE: usize = 320;
     let places = Image::new(columns, rows, 3, classes.iter().flat_map(|&class| class_colour(class)).collect())?;
     let shown: BTreeSet<usize> = classes.iter().copied().collect();
@@ -91,7 +88,8 @@ fn likeliest(classes: &[usize], [rows, columns]: [usize; 2], subject: &Subject) 
         Ok(Cell::new(resize(&colour, 160, 12)?, subject.classes[class].clone()))
     };
     let names = shown.into_iter().take(12).map(swatch).collect::<Result<Vec<_>>>()?;
-    Ok((enlarge(&places, SIDE.div_ceil(rows.max(columns)))?, sheet(&names, 1, Ground::White, None)?))
+    let places = enlarge(&places, SIDE.div_ceil(rows.max(columns)))?;
+    Ok([Cell::new(places, "likeliest class"), Cell::new(sheet(&names, 1, Ground::White, None)?, "")])
 }
 
 fn pixels(args: &Args, subject: &Subject, seen: &Seen, class: &Chosen, method: Method) -> Result<Drawn> {
@@ -100,8 +98,8 @@ fn pixels(args: &Args, subject: &Subject, seen: &Seen, class: &Chosen, method: M
         let most = map.values.iter().fold(0f32, |most, value| most.max(value.abs()));
         let range = if matches!(colours, ColourMap::Diverging) { [-most, most] } else { [0.0, most] };
         let title = format!("{name} of {}", words(class));
-        let image = paint::with_heat(&seen.image, &map, colours, range, &title, [&seen.stem, &class.name])?;
-        Ok((title, about, image, None))
+        let cells = paint::with_heat(&seen.image, &map, colours, range, [&seen.stem, &class.name])?;
+        Ok((title.clone(), about, paint::row(&cells, &title)?, None))
     };
     match method {
         Method::Integrated => {
@@ -131,7 +129,7 @@ fn pixels(args: &Args, subject: &Subject, seen: &Seen, class: &Chosen, method: M
                 Cell::new(paint::shown(&seen.image)?, &seen.stem),
                 Cell::new(paint::shown(&paint::projection(&found.gradient)?)?, &class.name),
             ];
-            Ok((title.clone(), about, sheet(&cells, 2, Ground::White, Some(&title))?, None))
+            Ok((title.clone(), about, paint::row(&cells, &title)?, None))
         }
         _ => {
             let found = trace(stack, &seen.tensor, &target, Rectifier::Gradient)?;

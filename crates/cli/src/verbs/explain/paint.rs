@@ -26,13 +26,17 @@ pub fn tile(map: &Heat, colours: ColourMap, range: Option<[f32; 2]>, side: usize
     Ok(enlarge(&drawn, side.div_ceil(map.width.max(map.height)).max(1))?)
 }
 
-/// A picture, values over it, and what the colours mean, side by side under a title.
-pub fn with_heat(picture: &Image, values: &Heat, colours: ColourMap, range: [f32; 2], title: &str, captions: [&str; 2]) -> Result<Image> {
+/// A picture, values over it, and what the colours mean.
+pub fn with_heat(picture: &Image, values: &Heat, colours: ColourMap, range: [f32; 2], captions: [&str; 2]) -> Result<Vec<Cell>> {
     let picture = shown(picture)?;
     let over = overlay(&picture, &values.values, values.width, values.height, colours, 0.65)?;
     let bar = legend(colours, range, picture.height(), Direction::Up, Ground::White)?;
-    let cells = [Cell::new(picture, captions[0]), Cell::new(over, captions[1]), Cell::new(bar, "")];
-    Ok(sheet(&cells, 3, Ground::White, Some(title))?)
+    Ok(vec![Cell::new(picture, captions[0]), Cell::new(over, captions[1]), Cell::new(bar, "")])
+}
+
+/// Pictures in a row under a title.
+pub fn row(cells: &[Cell], title: &str) -> Result<Image> {
+    Ok(sheet(cells, cells.len(), Ground::White, Some(title))?)
 }
 
 /// A projection (C, H, W) as a picture: 0 is grey, and what is far from it lighter or darker. A few values may be cut.
