@@ -115,7 +115,21 @@ fn the_same_seed_gives_the_same_weights() {
 #[test]
 fn a_killed_run_goes_on_to_the_same_weights() {
     let folder = tempfile::tempdir().expect("a folder");
-    killed_and_gone_on(folder.path(), &["--epochs", "6", "--batch", "40", "--ema", "0.9", "--augment", "flip,crop:2", "--seed", "2"]);
+    let recipe = ["--epochs", "6", "--batch", "40", "--ema", "0.9", "--augment", "flip,crop:2", "--seed", "2", "--snapshots", "2"];
+    killed_and_gone_on(folder.path(), &recipe);
+    let kept = snapshots(&path(folder.path(), "killed"));
+    assert_eq!(kept.iter().map(|snapshot| snapshot.epoch).collect::<Vec<_>>(), [0, 2, 4, 6]);
+    let config = cirio_train::RunFolder::config(&folder.path().join("killed")).expect("a run");
+    assert_eq!(config.train.snapshots, Some(2));
+    // They are weights like others.
+    for snapshot in &kept {
+        let weights = snapshot.path.to_str().expect("a path");
+        assert_eq!(json(&["predict", "examples/images/ankle-boot.png", "--weights", weights, "--json"])["model"], "lenet5");
+    }
+}
+
+fn snapshots(run: &str) -> Vec<cirio_train::Snapshot> {
+    cirio_train::RunFolder::snapshots(Path::new(run)).expect("a run")
 }
 
 /// What is frozen at first, at all moments before and after it is thawed.
@@ -152,6 +166,10 @@ fn killed_and_gone_on(folder: &Path, recipe: &[&str]) {
     for name in ["last.safetensors", "best.safetensors"] {
         assert!(bytes(&whole, name) == bytes(&killed, name), "{name} differs");
     }
+    let kept = |run: &str| -> Vec<_> {
+        snapshots(run).into_iter().map(|snapshot| (snapshot.epoch, fs::read(snapshot.path).expect("a file"))).collect()
+    };
+    assert!(kept(&whole) == kept(&killed), "a snapshot differs");
     assert_eq!(metrics(&whole), metrics(&killed));
     let hidden = fs::read_dir(&killed).expect("listed").filter(|entry| {
         let name = entry.as_ref().expect("an entry").file_name();
@@ -219,6 +237,7 @@ fn wrong_flags_are_exit_code_2() {
         (&["--head-lr", "0"], &["head_learning_rate", "0"]),
         (&["--unfreeze", "2"], &["--freeze"]),
         (&["--freeze", "conv", "--unfreeze", "0"], &["unfreeze", "0"]),
+        (&["--snapshots", "0"], &["snapshots", "0", "at least one epoch"]),
         (&["--class-weights", "fair"], &["fair", "balanced"]),
         (&["--optimizer", "adamw", "--momentum", "0.9"], &["--momentum", "AdamW"]),
         (&["--model", "lenet5_paper", "--label-smoothing", "0.1"], &["--label-smoothing", "lenet5_paper"]),

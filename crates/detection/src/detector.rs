@@ -7,9 +7,10 @@ use cirio_nn::{DropoutState, Parameter, Weights};
 use rand_chacha::ChaCha8Rng;
 
 use crate::part::join;
+use crate::trace::Pass;
 use crate::{
     Backbone, Batch, Body, BoxBranch, Detection, Error, FpnConfig, KeypointBranch, KeypointConfig, Losses, MaskBranch, MaskConfig, Mode,
-    Result, RoiConfig, Rpn, RpnConfig, Target, Transform, backbone, boxes, names, regions,
+    Result, RoiConfig, Rpn, RpnConfig, Target, Trace, Transform, backbone, boxes, names, regions,
 };
 
 /// What a detector is made of.
@@ -106,22 +107,36 @@ impl Detector {
     /// # Errors
     /// When there is no picture, or one has another shape.
     pub fn detect(&self, pictures: &[Tensor]) -> Result<Vec<Vec<Detection>>> {
+        Ok(self.pass(pictures)?.detections)
+    }
+
+    /// The same for one picture (3, H, W), with what every stage saw on the way.
+    ///
+    /// # Errors
+    /// As [`detect`](Self::detect).
+    pub fn trace(&self, picture: &Tensor) -> Result<Trace> {
+        self.pass(std::slice::from_ref(picture))?.trace()
+    }
+
+    /// All stages, one after the other.
+    fn pass(&self, pictures: &[Tensor]) -> Result<Pass> {
         let batch = self.batch(pictures)?;
         let levels = self.backbone.forward(&batch.images, Mode::Evaluation)?;
-        let found = self.rpn.proposals(&self.rpn.forward(&levels, Mode::Evaluation)?, &batch, Mode::Evaluation)?;
-        let (levels, regions) = (self.backbone.for_regions(&levels), regions(&found));
-        let predictions = self.boxes.predict(&self.boxes.features(levels, &batch, &regions)?, Mode::Evaluation)?;
-        let mut found = self.boxes.detections(&predictions, &regions, &batch)?;
+        let said = self.rpn.forward(&levels, Mode::Evaluation)?;
+        let proposals = self.rpn.proposals(&said, &batch, Mode::Evaluation)?;
+        let (seen, regions) = (self.backbone.for_regions(&levels), regions(&proposals));
+        let predictions = self.boxes.predict(&self.boxes.features(seen, &batch, &regions)?, Mode::Evaluation)?;
+        let mut detections = self.boxes.detections(&predictions, &regions, &batch)?;
         if let Some(mask) = &self.mask {
-            mask.add(levels, &batch, &mut found)?;
+            mask.add(seen, &batch, &mut detections)?;
         }
         if let Some(keypoints) = &self.keypoints {
-            keypoints.add(levels, &batch, &mut found)?;
+            keypoints.add(seen, &batch, &mut detections)?;
         }
-        for (found, (&size, &original)) in found.iter_mut().zip(batch.sizes.iter().zip(&batch.originals)) {
+        for (found, (&size, &original)) in detections.iter_mut().zip(batch.sizes.iter().zip(&batch.originals)) {
             found.iter_mut().for_each(|detection| detection.bounds = boxes::resize(detection.bounds, size, original));
         }
-        Ok(found)
+        Ok(Pass { batch, levels, said, proposals, detections })
     }
 
     /// The losses of a step of training: `loss_classifier`, `loss_box_reg`, `loss_objectness`, `loss_rpn_box_reg`, with masks

@@ -40,6 +40,7 @@ mod rpn;
 mod sampler;
 mod select;
 mod target;
+mod trace;
 mod transform;
 
 pub use anchors::Anchors;
@@ -57,8 +58,9 @@ pub use part::{Mode, Part};
 pub use paste::Mask;
 pub use pose::{KeypointBranch, KeypointConfig};
 pub use roi::{BoxBranch, BoxHead, Predictions, Region, RegionAlign, RegionMax, RegionPooling, RoiConfig, Sampled, regions};
-pub use rpn::{Limits, Objectness, Rpn, RpnConfig, RpnHead};
+pub use rpn::{Limits, Objectness, Proposal, Rpn, RpnConfig, RpnHead};
 pub use sampler::{Sample, Sampler};
 pub use select::top_k;
 pub use target::{Detection, Losses, Target};
+pub use trace::{Level, Trace};
 pub use transform::{Batch, Transform};

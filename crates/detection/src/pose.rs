@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn points_are_added_in_pixels_of_the_picture() -> Result<()> {
         let ((level, batch), branch) = (level()?, branch()?);
-        let detection = |bounds| Detection { bounds, label: 1, score: 1.0, mask: None, keypoints: None };
+        let detection = |bounds| Detection { bounds, label: 1, score: 1.0, proposal: 0, mask: None, keypoints: None };
         let mut found = vec![vec![], vec![detection([8.0, 4.0, 40.0, 60.0]), detection([30.0, 30.0, 50.0, 50.0])]];
         let regions = regions_of(&found);
         branch.add(std::slice::from_ref(&level), &batch, &mut found)?;

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::boxes::{self, Xyxy};
 use crate::loss::smooth_l1;
 use crate::part::join;
-use crate::{Batch, BoxCoder, Detection, Error, Losses, Match, Matcher, Mode, Part, Result, Sampler, Target, batched_nms};
+use crate::{Batch, BoxCoder, Detection, Error, Losses, Match, Matcher, Mode, Part, Proposal, Result, Sampler, Target, batched_nms};
 
 /// Where smooth L1 goes over from a parabola to a line.
 const BETA: f64 = 1.0 / 9.0;
@@ -29,9 +29,12 @@ pub struct Region {
     pub bounds: Xyxy,
 }
 
-/// The boxes of each image as one list.
-pub fn regions(images: &[Vec<Xyxy>]) -> Vec<Region> {
-    images.iter().enumerate().flat_map(|(image, found)| found.iter().map(move |&bounds| Region { image, bounds })).collect()
+/// The proposals of each image as one list.
+pub fn regions(images: &[Vec<Proposal>]) -> Vec<Region> {
+    let of_image = |(image, found): (usize, &Vec<Proposal>)| -> Vec<Region> {
+        found.iter().map(|proposal| Region { image, bounds: proposal.bounds }).collect()
+    };
+    images.iter().enumerate().flat_map(of_image).collect()
 }
 
 /// The boxes of the objects found in each image as one list.
@@ -339,7 +342,8 @@ impl BoxBranch {
         Ok(Predictions { logits: self.logits.forward(&vectors, mode)?, offsets: self.offsets.forward(&vectors, mode)? })
     }
 
-    /// The objects in each image, from the most probable on, in pixels of the resized pictures.
+    /// The objects in each image, from the most probable on, in pixels of the resized pictures. The regions are the proposals of the first
+    /// image, then those of the second, and so on.
     ///
     /// # Errors
     /// When tensors cannot be read.
@@ -348,8 +352,9 @@ impl BoxBranch {
         let on_host = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
         let (scores, offsets) = (on_host(&ops::softmax(&predictions.logits)?)?, on_host(&predictions.offsets)?);
         let of_image = |(image, &size): (usize, &[usize; 2])| {
-            let (mut bounds, mut probable, mut labels) = (Vec::new(), Vec::new(), Vec::new());
-            for (index, region) in regions.iter().enumerate().filter(|(_, region)| region.image == image) {
+            let (mut bounds, mut probable, mut labels, mut proposals) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            let of_image = regions.iter().enumerate().filter(|(_, region)| region.image == image);
+            for (proposal, (index, region)) in of_image.enumerate() {
                 for label in 1..classes {
                     let (score, from) = (scores[index * classes + label], 4 * (index * classes + label));
                     // A score that is not a number is over nothing.
@@ -360,22 +365,31 @@ impl BoxBranch {
                             bounds.push(decoded);
                             probable.push(score);
                             labels.push(label);
+                            proposals.push(proposal);
                         }
                     }
                 }
             }
             let best = batched_nms(&bounds, &probable, &labels, self.config.overlap).into_iter().take(self.config.detections);
-            best.map(|index| Detection { bounds: bounds[index], label: labels[index], score: probable[index], mask: None, keypoints: None })
-                .collect()
+            best.map(|index| Detection {
+                bounds: bounds[index],
+                label: labels[index],
+                score: probable[index],
+                proposal: proposals[index],
+                mask: None,
+                keypoints: None,
+            })
+            .collect()
         };
         Ok(batch.sizes.iter().enumerate().map(of_image).collect())
     }
 
     /// Which proposals are learnt from, and as what. The true boxes are proposals too.
-    pub fn sample(&self, proposals: &[Vec<Xyxy>], targets: &[Target], rng: &mut ChaCha8Rng) -> Sampled {
+    pub fn sample(&self, proposals: &[Vec<Proposal>], targets: &[Target], rng: &mut ChaCha8Rng) -> Sampled {
         let mut sampled = Sampled::default();
         for (image, (proposals, target)) in proposals.iter().zip(targets).enumerate() {
-            let candidates = [proposals.as_slice(), &target.boxes].concat();
+            let proposed = proposals.iter().map(|proposal| proposal.bounds);
+            let candidates: Vec<Xyxy> = proposed.chain(target.boxes.iter().copied()).collect();
             let matches = self.config.matcher.matches(&target.boxes, &candidates);
             for index in self.config.sampler.sample(&matches, rng).all() {
                 let truth = match matches[index] {

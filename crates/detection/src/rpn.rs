@@ -65,6 +65,19 @@ impl Default for RpnConfig {
     }
 }
 
+/// Where there may be an object.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Proposal {
+    /// Inside of the picture, in its pixels: those of the resized one, unless something else is said.
+    pub bounds: Xyxy,
+    /// The probability of an object.
+    pub objectness: f32,
+    /// The level that it was found on, from the finest, 0, on.
+    pub level: usize,
+    /// The anchor that it was measured from, in the same pixels; anchors may reach beyond the picture.
+    pub anchor: Xyxy,
+}
+
 /// What the head says of each anchor, a tensor a level.
 pub struct Objectness {
     /// (N, A, H, W): the logit that there is an object.
@@ -146,11 +159,11 @@ impl Rpn {
         self.head.forward(levels, mode)
     }
 
-    /// The best boxes of each image, from the best on, inside of the resized picture. There may be none.
+    /// The proposals of each image, from the best on, in pixels of the resized picture. There may be none.
     ///
     /// # Errors
     /// When tensors cannot be read.
-    pub fn proposals(&self, said: &Objectness, batch: &Batch, mode: Mode) -> Result<Vec<Vec<Xyxy>>> {
+    pub fn proposals(&self, said: &Objectness, batch: &Batch, mode: Mode) -> Result<Vec<Vec<Proposal>>> {
         let limits = match mode {
             Mode::Evaluation => self.config.evaluation,
             Mode::Training => self.config.training,
@@ -227,12 +240,7 @@ impl Rpn {
 
 /// What may become a proposal, of one image.
 #[derive(Default)]
-struct Candidates {
-    boxes: Vec<Xyxy>,
-    /// Probabilities.
-    scores: Vec<f32>,
-    levels: Vec<usize>,
-}
+struct Candidates(Vec<Proposal>);
 
 impl Candidates {
     /// Adds the best `count` of a level. The logits are (A, places), the offsets (A, 4, places), the anchors (places, A).
@@ -242,21 +250,21 @@ impl Candidates {
         for index in top_k(&in_order, count) {
             let (place, anchor) = (index / each, index % each);
             let offsets = [0, 1, 2, 3].map(|which| offsets[(4 * anchor + which) * places + place]);
-            self.boxes.push(BoxCoder::PROPOSALS.decode(anchors[index], offsets));
-            self.scores.push(1.0 / (1.0 + (-in_order[index]).exp()));
-            self.levels.push(level);
+            let objectness = 1.0 / (1.0 + (-in_order[index]).exp());
+            let (bounds, anchor) = (BoxCoder::PROPOSALS.decode(anchors[index], offsets), anchors[index]);
+            self.0.push(Proposal { bounds, objectness, level, anchor });
         }
     }
 
     /// The best `count` that are inside of the picture, large and probable enough, and not suppressed by a better one of their level.
-    fn best(mut self, config: &RpnConfig, size: [usize; 2], count: usize) -> Vec<Xyxy> {
-        self.boxes.iter_mut().for_each(|edges| *edges = boxes::clip(*edges, size));
-        let good = |index: &usize| boxes::has_sides_of(self.boxes[*index], SHORTEST) && self.scores[*index] >= config.score;
-        let good: Vec<usize> = (0..self.boxes.len()).filter(good).collect();
-        let boxes: Vec<Xyxy> = good.iter().map(|&index| self.boxes[index]).collect();
-        let scores: Vec<f32> = good.iter().map(|&index| self.scores[index]).collect();
-        let levels: Vec<usize> = good.iter().map(|&index| self.levels[index]).collect();
-        batched_nms(&boxes, &scores, &levels, config.overlap).into_iter().take(count).map(|index| boxes[index]).collect()
+    fn best(self, config: &RpnConfig, size: [usize; 2], count: usize) -> Vec<Proposal> {
+        let clipped = self.0.into_iter().map(|proposal| Proposal { bounds: boxes::clip(proposal.bounds, size), ..proposal });
+        let is_good = |proposal: &Proposal| boxes::has_sides_of(proposal.bounds, SHORTEST) && proposal.objectness >= config.score;
+        let good: Vec<Proposal> = clipped.filter(is_good).collect();
+        let boxes: Vec<Xyxy> = good.iter().map(|proposal| proposal.bounds).collect();
+        let scores: Vec<f32> = good.iter().map(|proposal| proposal.objectness).collect();
+        let levels: Vec<usize> = good.iter().map(|proposal| proposal.level).collect();
+        batched_nms(&boxes, &scores, &levels, config.overlap).into_iter().take(count).map(|index| good[index]).collect()
     }
 }
 
@@ -303,7 +311,12 @@ mod tests {
         // The same boxes on another level suppress nothing; the third is cut off.
         candidates.add(1, &[anchors[0], anchors[1], anchors[1]], &[3.0, f32::NAN, -1.0], &[0.0; 12], 3, 2);
         let clipped = [8.0, 0.0, 16.0, 8.0];
-        assert_eq!(candidates.best(&config, [8, 16], 10), [anchors[0], clipped, anchors[0], clipped]);
+        let best = candidates.best(&config, [8, 16], 10);
+        let found: Vec<(Xyxy, usize, Xyxy)> = best.iter().map(|proposal| (proposal.bounds, proposal.level, proposal.anchor)).collect();
+        let [first, second] = anchors;
+        assert_eq!(found, [(first, 1, first), (clipped, 0, second), (first, 0, first), (clipped, 1, second)]);
+        let logits = [3.0f32, 2.0, 1.0, -1.0];
+        assert!(best.iter().zip(logits).all(|(proposal, logit)| (proposal.objectness - 1.0 / (1.0 + (-logit).exp())).abs() < 1e-6));
     }
 
     #[test]
@@ -314,6 +327,7 @@ mod tests {
         let mut offsets = [0.0; 12];
         offsets[1] = f32::NAN; // dx of the second
         candidates.add(0, &anchors, &[3.0, 2.0, f32::NEG_INFINITY], &offsets, 3, 3);
-        assert_eq!(candidates.best(&config, [8, 16], 10), [anchors[2]]);
+        let found: Vec<Xyxy> = candidates.best(&config, [8, 16], 10).iter().map(|proposal| proposal.bounds).collect();
+        assert_eq!(found, [anchors[2]]);
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use cirio_detection::{
-    Anchors, Body, BoxHead, Detector, DetectorConfig, FpnConfig, KeypointConfig, MaskConfig, Mode, RegionPooling, Result, RoiConfig,
-    RpnConfig, Target, Transform,
+    Anchors, Body, BoxCoder, BoxHead, Detector, DetectorConfig, FpnConfig, KeypointConfig, MaskConfig, Mode, RegionPooling, Result,
+    RoiConfig, RpnConfig, Target, Trace, Transform, boxes, regions,
 };
 use cirio_nn::layer::{Conv2d, Relu, batch_norm, conv};
 use cirio_nn::{Layers, Store, Weights, files};
@@ -138,6 +138,66 @@ fn a_body_alone() -> Result<()> {
     assert!(!found[0][0].is_empty() && found[0][0].len() == found[1][0].len());
     for (ours, theirs) in found[0][0].iter().zip(&found[1][0]) {
         assert!(ours.label == theirs.label && (ours.score - theirs.score).abs() < 1e-4, "{ours:?} {theirs:?}");
+    }
+    Ok(())
+}
+
+/// Both forms, with and without a pyramid: the trace tells what was found and what every stage gave, and each box follows from the one before.
+#[test]
+fn a_trace_tells_where_boxes_come_from() -> Result<()> {
+    let picture = picture(40, 60, 0.2)?;
+    for config in [config(true), without_a_pyramid()] {
+        let build = || config.build(store().var_builder());
+        for detector in [build()?, build()?.for_inference()?] {
+            let trace = detector.trace(&picture)?;
+            assert_eq!((trace.original, trace.size, trace.padded), ([40, 60], [64, 96], [64, 96]));
+            assert!(!trace.detections.is_empty());
+            assert_eq!(trace.detections, detector.detect(std::slice::from_ref(&picture))?[0]);
+            follows(&config, &detector, &picture, &trace)?;
+        }
+    }
+    assert!(detector(false)?.trace(&Tensor::zeros((1, 4, 4), DType::F32, &Device::Cpu)?).is_err());
+    Ok(())
+}
+
+/// Asserts that anchors decode to proposals, and proposals to detections, by what the heads say.
+fn follows(config: &DetectorConfig, detector: &Detector, picture: &Tensor, trace: &Trace) -> Result<()> {
+    let batch = detector.batch(std::slice::from_ref(picture))?;
+    let levels = detector.backbone().forward(&batch.images, Mode::Evaluation)?;
+    let said = detector.rpn().forward(&levels, Mode::Evaluation)?;
+    let given = |edges| boxes::resize(boxes::clip(edges, trace.size), trace.size, trace.original);
+    let mut grids = Vec::new();
+    for (((level, features), logits), anchors) in trace.levels.iter().zip(&levels).zip(&said.logits).zip(&config.rpn.anchors) {
+        assert_eq!(level.features.to_vec3::<f32>()?, features.get(0)?.to_vec3::<f32>()?);
+        let (_, each, rows, columns) = logits.dims4()?;
+        assert_eq!(level.objectness.dims(), [each, rows, columns]);
+        grids.push(anchors.grid([rows, columns], trace.padded));
+    }
+    for proposal in &trace.proposals {
+        let of_level = |maps: &[Tensor]| maps[proposal.level].get(0)?.flatten(1, 2)?.to_vec2::<f32>();
+        let (logits, offsets) = (of_level(&said.logits)?, of_level(&said.offsets)?);
+        let objectness = trace.levels[proposal.level].objectness.flatten(1, 2)?.to_vec2::<f32>()?;
+        let each = logits.len();
+        let same = |&(_, anchor): &(usize, &[f32; 4])| boxes::resize(*anchor, trace.size, trace.original) == proposal.anchor;
+        let comes_from = |(index, anchor): (usize, &[f32; 4])| {
+            let (place, which) = (index / each, index % each);
+            let decoded = BoxCoder::PROPOSALS.decode(*anchor, [0, 1, 2, 3].map(|edge| offsets[4 * which + edge][place]));
+            let probability = 1.0 / (1.0 + (-logits[which][place]).exp());
+            given(decoded) == proposal.bounds
+                && probability == proposal.objectness
+                && (objectness[which][place] - probability).abs() < 1e-6
+        };
+        assert!(grids[proposal.level].iter().enumerate().filter(same).any(comes_from), "{proposal:?}");
+    }
+    let proposals = regions(&detector.rpn().proposals(&said, &batch, Mode::Evaluation)?);
+    let features = detector.boxes().features(detector.backbone().for_regions(&levels), &batch, &proposals)?;
+    let predictions = detector.boxes().predict(&features, Mode::Evaluation)?;
+    let (scores, offsets) = (cirio_nn::ops::softmax(&predictions.logits)?.to_vec2::<f32>()?, predictions.offsets.to_vec2::<f32>()?);
+    for found in &trace.detections {
+        let (label, from) = (found.label, proposals[found.proposal].bounds);
+        let decoded = BoxCoder::DETECTIONS.decode(from, [0, 1, 2, 3].map(|edge| offsets[found.proposal][4 * label + edge]));
+        assert_eq!((given(decoded), scores[found.proposal][label]), (found.bounds, found.score));
+        assert_eq!(trace.proposals[found.proposal].bounds, given(from));
     }
     Ok(())
 }

@@ -40,6 +40,10 @@ pub struct TrainConfig {
     /// Epochs without a better result after which training ends. None to train to the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
+    /// Keeps the weights that the run begins with, and those after every so many epochs, in the run's folder. None to keep the last and the
+    /// best alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<u64>,
     /// Weights whose names begin so are not trained.
     pub freeze: Vec<String>,
     /// Thaws one name of [`freeze`](Self::freeze) after every so many epochs, the last first (Howard & Ruder 2018, section 3.3). None to
@@ -117,6 +121,7 @@ impl Default for TrainConfig {
             seed: 0,
             ema: 0.999,
             patience: None,
+            snapshots: None,
             freeze: Vec::new(),
             unfreeze: None,
             class_weights: ClassWeights::None,
@@ -170,8 +175,10 @@ impl TrainConfig {
         if let Some(Mix::Mixup(alpha) | Mix::Cutmix(alpha)) = self.mix {
             positive("mix", alpha)?;
         }
-        if self.patience == Some(0) {
-            return Err(Error::config("patience", 0, "at least one epoch"));
+        for (key, epochs) in [("patience", self.patience), ("snapshots", self.snapshots)] {
+            if epochs == Some(0) {
+                return Err(Error::config(key, 0, "at least one epoch"));
+            }
         }
         self.augment.check().map_err(|error| Error::config("augment", error, "strengths in their ranges"))?;
         self.optimizer.check()?;
@@ -191,6 +198,11 @@ impl TrainConfig {
     /// Whether the weight of this name is frozen in the epoch after `epochs` done.
     pub fn freezes(&self, name: &str, epochs: u64) -> bool {
         self.thawed_as(name).is_some_and(|number| number >= self.thawed(epochs))
+    }
+
+    /// Whether the weights after `epochs` done are kept.
+    pub(crate) fn keeps(&self, epochs: u64) -> bool {
+        self.snapshots.is_some_and(|every| epochs.is_multiple_of(every))
     }
 
     /// How many names of what is frozen at first are thawed in the epoch after `epochs` done.
@@ -293,6 +305,7 @@ mod tests {
                 mix: Some(Mix::Mixup(0.2)),
                 clip: Some(Clip::Norm(1.0)),
                 patience: Some(3),
+                snapshots: Some(5),
                 freeze: vec!["conv".into()],
                 unfreeze: Some(2),
                 head_learning_rate: Some(0.2),
@@ -347,6 +360,7 @@ mod tests {
             (TrainConfig { mix: Some(Mix::Cutmix(-1.0)), ..usual() }, "mix"),
             (TrainConfig { augment: "crop:99999".parse().expect("a pipeline"), ..usual() }, "padding is 99999"),
             (TrainConfig { patience: Some(0), ..usual() }, "patience"),
+            (TrainConfig { snapshots: Some(0), ..usual() }, "snapshots"),
         ] {
             let error = wrong.check().expect_err(word).to_string();
             assert!(error.contains(word), "{error}");

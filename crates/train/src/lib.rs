@@ -34,6 +34,6 @@ pub use finder::{Finding, find_learning_rate};
 pub use learner::{Batched, Epoch, Evaluated, Learner, Report};
 pub use metrics::{ClassScores, Confusion, Quality, Scores, Tally};
 pub use objects::{Labelled, ObjectFinder, ObjectMeasures, ObjectScores, as_found};
-pub use run::{EpochLine, RunFolder, StepLine};
+pub use run::{EpochLine, RunFolder, Snapshot, StepLine};
 pub use schedule::{Curve, Length, Schedule};
 pub use trainer::{Outcome, Progress, Trainer};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 use cirio_data::Skipped;
 use cirio_nn::{Store, files};
 
@@ -97,7 +97,8 @@ impl<'a> Trainer<'a> {
         self.state.epoch
     }
 
-    /// Trains to the end of the run. After each epoch the weights, the plots and the checkpoint are written.
+    /// Trains to the end of the run. After each epoch the weights, the plots and the checkpoint are written, and a snapshot where the
+    /// configuration asks for one.
     ///
     /// # Errors
     /// When the loss is no finite number (the last checkpoint is kept), data cannot be read, the disk refuses, or the checkpoint
@@ -111,6 +112,9 @@ impl<'a> Trainer<'a> {
             let reason =
                 format!("its state makes no sense: {} steps where {} epochs have at most {most}", self.state.step, self.state.epoch);
             return Err(Error::file(&self.folder.file(CHECKPOINT), reason));
+        }
+        if self.state.epoch == 0 {
+            self.keep(&self.weights(), &self.texts(None)?)?;
         }
         let mut stopped_early = self.has_no_patience_left();
         while self.state.epoch < epochs && !stopped_early {
@@ -211,18 +215,31 @@ impl<'a> Trainer<'a> {
 
     /// Weights first, the checkpoint last: a run that is killed in between does this epoch again, to the same end.
     fn save(&mut self, best: bool, scores: Option<Quality>) -> Result<()> {
-        let tensors = match &self.ema {
-            Some(ema) => ema.averages().iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect(),
-            None => self.store.tensors(),
-        };
-        let texts = self.texts(scores)?;
+        let (tensors, texts) = (self.weights(), self.texts(scores)?);
         files::write_tensors(&self.folder.file(LAST), &tensors, &texts)?;
         if best {
             files::write_tensors(&self.folder.file(BEST), &tensors, &texts)?;
         }
+        self.keep(&tensors, &texts)?;
         let dropout = self.learner.dropout_state();
         let mut parts = Parts { store: self.store, optimizer: &mut self.optimizer, ema: self.ema.as_mut() };
         parts.save(&self.folder.file(CHECKPOINT), &self.state, dropout)
+    }
+
+    /// The weights that the run is judged by: the averages where there are some.
+    fn weights(&self) -> BTreeMap<String, Tensor> {
+        match &self.ema {
+            Some(ema) => ema.averages().iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect(),
+            None => self.store.tensors(),
+        }
+    }
+
+    /// Keeps the weights of this epoch where the configuration asks for it.
+    fn keep(&self, tensors: &BTreeMap<String, Tensor>, texts: &BTreeMap<String, String>) -> Result<()> {
+        match self.config.train.keeps(self.state.epoch) {
+            true => Ok(files::write_tensors(&self.folder.snapshot(self.state.epoch)?, tensors, texts)?),
+            false => Ok(()),
+        }
     }
 
     /// What a file of weights says about itself.

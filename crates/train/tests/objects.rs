@@ -200,15 +200,25 @@ fn a_resumed_run_ends_as_the_whole_one_with_any_number_of_threads() -> Result<()
     let config = config();
     for recipe in [
         config.train.clone(),
-        TrainConfig { accumulate: 2, freeze: vec!["backbone.body.layer1".into()], unfreeze: Some(2), ..config.train.clone() },
+        TrainConfig {
+            accumulate: 2,
+            freeze: vec!["backbone.body.layer1".into()],
+            unfreeze: Some(2),
+            snapshots: Some(1),
+            ..config.train.clone()
+        },
     ] {
         let config = RunConfig { train: recipe, ..config.clone() };
         let (whole, parts) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         train(whole.path(), config.clone(), 1, None, &mut ())?;
         let killed = std::panic::catch_unwind(|| train(parts.path(), config.clone(), 2, None, &mut Killed(1)));
         assert!(killed.is_err(), "it was to be killed");
-        train(parts.path(), config, 0, None, &mut ())?;
+        train(parts.path(), config.clone(), 0, None, &mut ())?;
         assert_eq!(weights(whole.path()), weights(parts.path()));
+        let snapshots = [whole.path(), parts.path()].map(RunFolder::snapshots);
+        let [whole, parts] = snapshots.map(|found| found.map(|found| found.into_iter().map(|found| fs::read(found.path).expect("a file"))));
+        let (whole, parts): (Vec<_>, Vec<_>) = (whole?.collect(), parts?.collect());
+        assert!(whole == parts && whole.len() == config.train.snapshots.map_or(0, |_| 4), "{} snapshots", whole.len());
     }
     Ok(())
 }

@@ -12,8 +12,8 @@ use cirio_nn::loss::Loss;
 use cirio_nn::{Layers, Store, Weights};
 use cirio_train::optim::{AdamW, Clip, Rule};
 use cirio_train::{
-    ClassWeights, Classifier, EpochLine, Error, Mix, Outcome, Progress, Result, RunConfig, RunFolder, TrainConfig, Trainer,
-    find_learning_rate,
+    ClassWeights, Classifier, Curve, EpochLine, Error, Mix, Outcome, Progress, Result, RunConfig, RunFolder, Schedule, Snapshot,
+    TrainConfig, Trainer, find_learning_rate,
 };
 use cirio_vision::{Preprocess, Resize};
 
@@ -217,6 +217,64 @@ fn a_resumed_run_ends_as_the_whole_one() -> Result<()> {
         };
         assert_eq!(epochs(whole.path()), epochs(parts.path()), "no line is lost or there twice");
     }
+    Ok(())
+}
+
+/// The epochs of a run's snapshots, and their files' bytes.
+fn snapshots(folder: &Path) -> Result<Vec<(u64, Vec<u8>)>> {
+    let read = |snapshot: Snapshot| (snapshot.epoch, fs::read(snapshot.path).expect("a file"));
+    Ok(RunFolder::snapshots(folder)?.into_iter().map(read).collect())
+}
+
+#[test]
+fn snapshots_are_the_first_weights_and_those_of_every_few_epochs() -> Result<()> {
+    let usual = config();
+    for ema in [0.0, 0.9] {
+        let recipe = TrainConfig { epochs: 5, snapshots: Some(2), ema, ..usual.train.clone() };
+        let config = RunConfig { train: recipe, ..usual.clone() };
+        let (whole, parts) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        train(whole.path(), config.clone(), 1, &mut ())?;
+        let kept = snapshots(whole.path())?;
+        assert_eq!(kept.iter().map(|(epoch, _)| *epoch).collect::<Vec<_>>(), [0, 2, 4]);
+
+        // Killed before the first epoch, between snapshots and at one.
+        for killed_after in [0, 1, 4] {
+            let killed = std::panic::catch_unwind(|| train(parts.path(), config.clone(), 1, &mut Killed(killed_after)));
+            assert!(killed.is_err(), "it was to be killed");
+            fs::write(parts.path().join("snapshots/.cirio-half"), "half a snapshot").expect("written");
+        }
+        fs::write(parts.path().join("snapshots/epoch-one.safetensors"), "something else").expect("written");
+        train(parts.path(), config.clone(), 1, &mut ())?;
+        assert!(snapshots(parts.path())? == kept, "others than those of the whole run");
+        assert!(!parts.path().join("snapshots/.cirio-half").exists());
+
+        let store = store(&config);
+        layers().build(store.var_builder())?;
+        let first = Weights::open(&RunFolder::snapshots(whole.path())?[0].path)?;
+        assert_eq!((first.metadata()["model"].as_str(), first.metadata()["epoch"].as_str()), ("toy", "0"));
+        assert_eq!(first.tensor("conv.weight", &Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?, {
+            store.tensors()["conv.weight"].flatten_all()?.to_vec1::<f32>()?
+        });
+        // Those of an epoch are what the run's last weights are where it ends there.
+        let short = tempfile::tempdir().expect("a folder");
+        let schedule = Schedule { curve: Curve::Constant, ..config.train.schedule.clone() };
+        let of = |epochs| RunConfig { train: TrainConfig { epochs, schedule: schedule.clone(), ..config.train.clone() }, ..config.clone() };
+        train(short.path(), of(2), 1, &mut ())?;
+        let long = tempfile::tempdir().expect("a folder");
+        train(long.path(), of(3), 1, &mut ())?;
+        assert!(snapshots(long.path())?[1].1 == bytes(short.path(), "last.safetensors"), "with averages of {ema}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_run_without_snapshots_has_none() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = config();
+    train(folder.path(), RunConfig { train: TrainConfig { epochs: 1, ..config.train }, ..config }, 1, &mut ())?;
+    assert!(!folder.path().join("snapshots").exists() && RunFolder::snapshots(folder.path())?.is_empty());
+    let error = RunFolder::snapshots(&folder.path().join("missing")).expect_err("no folder").to_string();
+    assert!(error.contains("missing"), "{error}");
     Ok(())
 }
 

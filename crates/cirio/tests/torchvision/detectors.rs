@@ -175,7 +175,7 @@ impl Answer {
         let proposals = detector.rpn().proposals(&said, &batch, Mode::Evaluation)?;
         for (ours, theirs) in proposals.iter().zip(&self.proposals) {
             assert_eq!(ours.len(), theirs.count);
-            ours.iter().zip(&theirs.first).for_each(|(&ours, &theirs)| self.check_box("proposal", ours, theirs));
+            ours.iter().zip(&theirs.first).for_each(|(ours, &theirs)| self.check_box("proposal", ours.bounds, theirs));
         }
         let (levels, regions) = (detector.backbone().for_regions(&levels), regions(&proposals));
         let features = detector.boxes().features(levels, &batch, &regions)?;

@@ -1,5 +1,6 @@
 //! The folder of a run: `config.toml`, `metrics.jsonl`, TensorBoard events, plots, a table of the classes, weights, and the
-//! checkpoint; and `lock`, which keeps a second process out. It can be moved and used as weights.
+//! checkpoint; `snapshots`, weights on the way, if they were asked for; and `lock`, which keeps a second process out. It can be moved and
+//! used as weights.
 
 mod events;
 mod log;
@@ -30,6 +31,18 @@ pub struct RunFolder {
 
 /// The file that a resumed run goes on from.
 pub(crate) const CHECKPOINT: &str = "checkpoint.safetensors";
+
+/// The folder of the weights that are kept on the way.
+const SNAPSHOTS: &str = "snapshots";
+
+/// The weights of a run after some of its epochs: a file like any other of weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Epochs done; 0 for the weights that the run began with.
+    pub epoch: u64,
+    /// The file.
+    pub path: PathBuf,
+}
 
 /// How many runs of one name are looked through for a free number.
 const MOST_RUNS: u32 = 10_000;
@@ -81,6 +94,10 @@ impl RunFolder {
         let config = Self::config(path)?;
         let run = Self { _lock: lock(path)?, path: path.to_owned() };
         files::remove_temporaries(path)?;
+        let snapshots = run.file(SNAPSHOTS);
+        if snapshots.is_dir() {
+            files::remove_temporaries(&snapshots)?;
+        }
         Ok((run, config))
     }
 
@@ -98,6 +115,32 @@ impl RunFolder {
         config.train.check()?;
         config.preprocess.iter().try_for_each(Preprocess::check).map_err(|error| Error::file(&file, error))?;
         Ok(config)
+    }
+
+    /// The snapshots of the run in a folder, which may be under way, from the first epoch on. There are none where none were asked for.
+    ///
+    /// # Errors
+    /// When there is no such folder, or it cannot be read.
+    pub fn snapshots(path: &Path) -> Result<Vec<Snapshot>> {
+        let folder = path.join(SNAPSHOTS);
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound && path.is_dir() => return Ok(Vec::new()),
+            entries => entries.map_err(Error::io(&folder))?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(Error::io(&folder))?.path();
+            found.extend(epoch_of(&path).map(|epoch| Snapshot { epoch, path }));
+        }
+        found.sort_unstable_by_key(|snapshot| snapshot.epoch);
+        Ok(found)
+    }
+
+    /// The file for the weights after so many epochs; its folder is made.
+    pub(crate) fn snapshot(&self, epoch: u64) -> Result<PathBuf> {
+        let folder = self.file(SNAPSHOTS);
+        fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        Ok(folder.join(format!("epoch-{epoch:04}.safetensors")))
     }
 
     /// Whether an epoch has been finished, so that there is something to go on from.
@@ -154,6 +197,11 @@ impl RunFolder {
         }
         Ok(files::write(&self.file("classes.tsv"), |file| file.write_all(text.as_bytes()))?)
     }
+}
+
+/// The epoch of a snapshot's file; none for other files.
+fn epoch_of(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_prefix("epoch-")?.strip_suffix(".safetensors")?.parse().ok()
 }
 
 /// Locks a run folder until the file is closed; the system does that too when a process is killed.

@@ -29,8 +29,8 @@ pub struct Args {
     /// Go on with the run in this folder; it knows everything else.
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "model", "weights", "out", "find_lr", "epochs", "batch", "accumulate", "lr", "optimizer", "momentum", "weight_decay", "schedule", "warm_up",
-        "augment", "mixup", "cutmix", "label_smoothing", "ema", "clip", "patience", "freeze", "unfreeze", "layer_decay", "head_lr",
-        "class_weights", "seed", "val_fraction", "classes", "strict",
+        "augment", "mixup", "cutmix", "label_smoothing", "ema", "clip", "patience", "snapshots", "freeze", "unfreeze", "layer_decay",
+        "head_lr", "class_weights", "seed", "val_fraction", "classes", "strict",
     ])]
     resume: Option<PathBuf>,
     /// The model.
@@ -186,7 +186,7 @@ fn name_of(data: &Path) -> String {
 
 /// Says on stderr what is about to be done, so that no default stays hidden. `more` are lines with a name each.
 fn describe(config: &RunConfig, folder: &RunFolder, learner: &impl Learner, more: &[(&str, String)]) {
-    let TrainConfig { epochs, batch, accumulate, learning_rate, weight_decay, seed, schedule, ema, freeze, .. } = &config.train;
+    let TrainConfig { epochs, batch, accumulate, learning_rate, weight_decay, seed, schedule, ema, snapshots, freeze, .. } = &config.train;
     let line = |name: &str, text: &str| say(format_args!("{name:<14} {text}"));
     let [(train, _), (val, _)] = learner.pictures();
     let validation = if val == 0 { "no validation".to_owned() } else { format!("{val} for validation") };
@@ -225,5 +225,8 @@ fn describe(config: &RunConfig, folder: &RunFolder, learner: &impl Learner, more
     }
     more.iter().for_each(|(name, text)| line(name, text));
     line("averaging", &format!("{ema} of the weights is kept at each step"));
+    if let Some(every) = snapshots {
+        line("snapshots", &format!("the first weights, and those after every {every} epochs"));
+    }
     line("run", &folder.path().display().to_string());
 }

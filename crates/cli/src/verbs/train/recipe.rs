@@ -72,6 +72,9 @@ pub struct Recipe {
     /// Stop after so many epochs that brought nothing better.
     #[arg(long)]
     patience: Option<u64>,
+    /// Keep the weights that the run begins with, and those after every so many epochs, in RUN/snapshots [default: the last and the best alone].
+    #[arg(long, value_name = "EPOCHS")]
+    snapshots: Option<u64>,
     /// Do not train weights whose names begin so, several between commas; the layers before the first trained one cost their
     /// forward pass alone. `none` trains all [default: none; the first stages of a detector that begins with trained weights].
     #[arg(long, value_delimiter = ',')]
@@ -133,6 +136,7 @@ impl Recipe {
             seed: self.seed,
             ema: self.ema,
             patience: self.patience,
+            snapshots: self.snapshots,
             freeze: self.frozen(&[]),
             unfreeze: self.unfreeze,
             class_weights: match self.class_weights {
@@ -180,6 +184,7 @@ impl Recipe {
             seed: self.seed,
             ema: self.ema,
             patience: self.patience,
+            snapshots: self.snapshots,
             freeze: self.frozen(if trained { model.recipe.frozen } else { &[] }),
             unfreeze: self.unfreeze,
             clip: self.clip.map(Clip::Norm),
