@@ -52,3 +52,32 @@ fn parameters(model: &DetectorModel) -> Result<u64> {
     let learnt = detector.parameters().into_iter().filter(|parameter| parameter.kind != ParameterKind::Buffer);
     Ok(learnt.map(|parameter| parameter.tensor.elem_count() as u64).sum())
 }
+
+/// Three digits and a unit: `61.7 k`, `25.6 M`, `4.09 G`.
+pub fn short(number: u64) -> String {
+    let (value, unit) = match number {
+        0..1_000 => return number.to_string(),
+        1_000..1_000_000 => (number as f64 / 1e3, 'k'),
+        1_000_000..1_000_000_000 => (number as f64 / 1e6, 'M'),
+        _ => (number as f64 / 1e9, 'G'),
+    };
+    let decimals = match value {
+        ..10.0 => 2,
+        10.0..100.0 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!(
+            [7, 6_440, 61_706, 416_520, 25_557_032, 4_089_184_256].map(short),
+            ["7", "6.44 k", "61.7 k", "417 k", "25.6 M", "4.09 G"]
+        );
+    }
+}

@@ -6,7 +6,7 @@ use cirio_hub::{Address, Entry, Presence, Registry};
 use serde::Serialize;
 
 use crate::console::{print, print_json};
-use crate::facts::Facts;
+use crate::facts::{Facts, short};
 
 /// The models of the zoo, and the weights that there are for them.
 #[derive(clap::Args)]
@@ -102,22 +102,6 @@ impl Weights<'_> {
     }
 }
 
-/// Three digits and a unit: `61.7 k`, `25.6 M`, `4.09 G`.
-fn short(number: u64) -> String {
-    let (value, unit) = match number {
-        0..1_000 => return number.to_string(),
-        1_000..1_000_000 => (number as f64 / 1e3, 'k'),
-        1_000_000..1_000_000_000 => (number as f64 / 1e6, 'M'),
-        _ => (number as f64 / 1e9, 'G'),
-    };
-    let decimals = match value {
-        ..10.0 => 2,
-        10.0..100.0 => 1,
-        _ => 0,
-    };
-    format!("{value:.decimals$} {unit}")
-}
-
 /// What there is for a model.
 fn weights<'a>(model: &str, registry: &'a Registry) -> Vec<Weights<'a>> {
     let line = |entry: &'a Entry| Weights {
@@ -135,17 +119,4 @@ fn weights<'a>(model: &str, registry: &'a Registry) -> Vec<Weights<'a>> {
         sources: entry.sources.iter().map(|source| &source.address).collect(),
     };
     registry.entries().iter().filter(|entry| entry.model == model).map(line).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::short;
-
-    #[test]
-    fn numbers_are_short() {
-        assert_eq!(
-            [7, 6_440, 61_706, 416_520, 25_557_032, 4_089_184_256].map(short),
-            ["7", "6.44 k", "61.7 k", "417 k", "25.6 M", "4.09 G"]
-        );
-    }
 }

@@ -1,10 +1,17 @@
-//! `cirio summary`: a model's layer table.
+//! `cirio summary`: a model's layer table, and a drawing of it.
 
-use anyhow::Result;
+mod drawing;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
 use cirio_nn::{Row, Table};
+use cirio_vision::draw::blocks;
+use cirio_vision::write_whole;
 use serde::Serialize;
 
 use crate::console::{print, print_json};
+use crate::facts::short;
 use crate::parse;
 
 /// A model's layers with output sizes, parameters, multiply-adds and receptive fields; of a detector those below its pyramid.
@@ -18,6 +25,9 @@ pub struct Args {
     /// The number of classes [default: as published].
     #[arg(long, value_parser = parse::count)]
     classes: Option<usize>,
+    /// Draw its volumes as blocks in perspective, as the papers do, into this file.
+    #[arg(long, value_name = "FILE.svg")]
+    svg: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -60,11 +70,22 @@ impl Args {
             None => layers,
         };
         let table = layers.table()?;
+        if let Some(path) = &self.svg {
+            draw(path, name, &about, &table)?;
+        }
         match json {
             true => print_json(&document(name, &table)),
             false => print(format_args!("{name}: {about}\n\n{}", table.to_string().trim_end())),
         }
     }
+}
+
+fn draw(path: &Path, name: &str, about: &str, table: &Table) -> Result<()> {
+    let [channels, rows, columns] = table.input;
+    let (parameters, macs) = (short(table.parameters()), short(table.macs()));
+    let caption = format!("{about} – for {rows}×{columns}×{channels}: {parameters} parameters, {macs} multiply-adds");
+    let svg = blocks(&drawing::blocks(table), name, &caption)?;
+    write_whole(path, svg.as_bytes()).with_context(|| format!("{} cannot be written", path.display()))
 }
 
 fn document<'a>(model: &'a str, table: &'a Table) -> Document<'a> {

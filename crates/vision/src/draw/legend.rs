@@ -11,7 +11,7 @@ const THICK: usize = 14;
 const GAP: usize = 4;
 
 /// From this length on a bar has numbers of twice the size.
-const LONG: usize = 160;
+const LONG: usize = 256;
 
 /// Which way a bar of colours goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +31,11 @@ pub fn legend(map: ColourMap, [low, high]: [f32; 2], length: usize, direction: D
     if !(low.is_finite() && high.is_finite()) {
         return Err(Error::Setting(format!("a bar of colours goes from a number to a number, not from {low} to {high}")));
     }
-    let middle = (f64::from(low) + f64::from(high)) / 2.0;
-    let numbers = [f64::from(low), middle, f64::from(high)].map(short);
+    let [low, high] = [low, high].map(f64::from);
+    let middle = (low + high) / 2.0;
+    // What rounding leaves of a middle of 0 is no number to show.
+    let middle = if middle.abs() < (high - low).abs() * 1e-4 { 0.0 } else { middle };
+    let numbers = [low, middle, high].map(short);
     let size = if length < LONG { 1 } else { 2 };
     let letter = size * LETTER;
     let wide = numbers.each_ref().map(|number| number.len() * letter);
@@ -104,8 +107,8 @@ mod tests {
 
     #[test]
     fn a_bar_is_as_long_as_its_numbers() -> Result<()> {
-        let right = legend(ColourMap::Magma, [-1e9, 1e9], 0, Direction::Right, Ground::White)?;
-        assert_eq!(right.width(), 8 * (6 + 1 + 5) + 16);
+        let right = legend(ColourMap::Magma, [-1e9, 1.00001e9], 0, Direction::Right, Ground::White)?;
+        assert_eq!(right.width(), 8 * (6 + 1 + 5) + 16, "-1.0e9, 0, 1.0e9");
         assert_eq!(legend(ColourMap::Magma, [0.0, 0.0], 0, Direction::Up, Ground::White)?.height(), 40);
         assert!(legend(ColourMap::Magma, [f32::NAN, 1.0], 9, Direction::Up, Ground::White).is_err());
         assert!(legend(ColourMap::Magma, [0.0, 1.0], usize::MAX, Direction::Right, Ground::White).is_err());

@@ -1,11 +1,14 @@
-//! Drawing with pictures: numbers as colours, grids and captioned sheets, colour bars, animations.
+//! Drawing: numbers as colours, grids and captioned sheets of pictures, colour bars, animations; networks as rows of blocks.
 
+mod blocks;
 mod colours;
 mod frames;
 mod heat;
 mod legend;
 mod sheet;
+mod svg;
 
+pub use blocks::{Block, Role, blocks};
 pub use colours::ColourMap;
 pub use frames::{frames, save_frames};
 pub use heat::{heat, overlay};
