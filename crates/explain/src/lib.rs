@@ -4,6 +4,8 @@
 //! values; the modules of `cirio_vision::draw` make pictures of them.
 #![forbid(unsafe_code)]
 
+pub mod detector;
+pub mod embedding;
 mod error;
 
 pub use error::{Error, Result};
