@@ -183,9 +183,7 @@ fn follows(config: &DetectorConfig, detector: &Detector, picture: &Tensor, trace
             let (place, which) = (index / each, index % each);
             let decoded = BoxCoder::PROPOSALS.decode(*anchor, [0, 1, 2, 3].map(|edge| offsets[4 * which + edge][place]));
             let probability = 1.0 / (1.0 + (-logits[which][place]).exp());
-            given(decoded) == proposal.bounds
-                && probability == proposal.objectness
-                && (objectness[which][place] - probability).abs() < 1e-6
+            given(decoded) == proposal.bounds && probability == proposal.objectness && (objectness[which][place] - probability).abs() < 1e-6
         };
         assert!(grids[proposal.level].iter().enumerate().filter(same).any(comes_from), "{proposal:?}");
     }

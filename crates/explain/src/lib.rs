@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 mod cam;
+pub mod detector;
+pub mod embedding;
 mod error;
 mod gradient;
 mod heat;
