@@ -19,7 +19,7 @@ const CLASSES: &str = "roi_heads.box_predictor.cls_score.weight";
 const POINTS: &str = "roi_heads.keypoint_predictor.kps_score_lowres.weight";
 
 /// Flags for detectors alone.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct Rules {
     /// Detectors: show what has at least this probability.
     #[arg(long, value_name = "SHARE", value_parser = parse::share)]

@@ -2,35 +2,35 @@
 //!
 //! All is read from a [`Trace`], which has the feature maps of each level as well.
 
-use candle_core::{Device, Tensor};
 use cirio_detection::{Level, Proposal, Trace, Xyxy};
 
+use crate::heat::Heat;
 use crate::{Error, Result};
 
 /// How probable an object is at each pixel of the picture as it was given, (H, W) with values in 0 … 1: the largest probability on any level.
 ///
 /// # Errors
 /// When the tensors of the trace cannot be read.
-pub fn objectness(trace: &Trace) -> Result<Tensor> {
+pub fn objectness(trace: &Trace) -> Result<Heat> {
     let mut largest = vec![0f32; trace.original.iter().product()];
     for level in &trace.levels {
         largest.iter_mut().zip(enlarged(trace, level)?).for_each(|(largest, probability)| *largest = largest.max(probability));
     }
-    to_map(largest, trace)
+    Ok(over_picture(largest, trace))
 }
 
 /// The same of one level, 0 for the finest: the largest probability of the anchors at the place nearest to each pixel.
 ///
 /// # Errors
 /// When there is no such level, or its tensors cannot be read.
-pub fn level_objectness(trace: &Trace, level: usize) -> Result<Tensor> {
+pub fn level_objectness(trace: &Trace, level: usize) -> Result<Heat> {
     let missing = || Error::Setting(format!("level {level}: the detector has levels 0 to {}", trace.levels.len().saturating_sub(1)));
-    to_map(enlarged(trace, trace.levels.get(level).ok_or_else(missing)?)?, trace)
+    Ok(over_picture(enlarged(trace, trace.levels.get(level).ok_or_else(missing)?)?, trace))
 }
 
-fn to_map(values: Vec<f32>, trace: &Trace) -> Result<Tensor> {
-    let [rows, columns] = trace.original;
-    Ok(Tensor::from_vec(values, (rows, columns), &Device::Cpu)?)
+fn over_picture(values: Vec<f32>, trace: &Trace) -> Heat {
+    let [height, width] = trace.original;
+    Heat { height, width, values }
 }
 
 /// The largest probability at the nearest place of a level for each pixel of the picture, row by row.
@@ -86,7 +86,7 @@ pub fn origin(trace: &Trace, detection: usize) -> Result<Origin> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::DType;
+    use candle_core::{DType, Device, Tensor};
     use cirio_detection::{Anchors, Body, BoxHead, Detector, DetectorConfig, FpnConfig, RoiConfig, RpnConfig, Transform};
     use cirio_nn::layer::{Conv2d, Relu, conv};
     use cirio_nn::{Layers, Store};
@@ -123,8 +123,8 @@ mod tests {
         for (pyramid, [height, width]) in [(true, [40, 60]), (false, [40, 60]), (true, [48, 48]), (true, [90, 31]), (true, [5, 7])] {
             let trace = detector(pyramid)?.trace(&picture(height, width)?)?;
             let map = objectness(&trace)?;
-            assert_eq!(map.dims(), [height, width]);
-            let map = map.to_vec2::<f32>()?;
+            assert_eq!((map.height, map.width), (height, width));
+            let map: Vec<&[f32]> = map.values.chunks_exact(width).collect();
             let best = trace.proposals[0];
             let hottest = map.concat().into_iter().fold(0.0, f32::max);
             let [left, upper, right, lower] = best.anchor;
@@ -146,7 +146,8 @@ mod tests {
         let trace = detector(true)?.trace(&picture(40, 60)?)?;
         let mut largest = vec![vec![0f32; 60]; 40];
         for (index, level) in trace.levels.iter().enumerate() {
-            let map = level_objectness(&trace, index)?.to_vec2::<f32>()?;
+            let map = level_objectness(&trace, index)?;
+            let map: Vec<&[f32]> = map.values.chunks_exact(60).collect();
             let probabilities = level.objectness.to_vec3::<f32>()?;
             let (rows, columns) = (probabilities[0].len(), probabilities[0][0].len());
             let point = Anchors { sizes: vec![2.0], ratios: vec![1.0] }.grid([rows, columns], trace.padded);
@@ -163,7 +164,7 @@ mod tests {
                 largest[row][column] = largest[row][column].max(map[row][column]);
             }
         }
-        assert_eq!(objectness(&trace)?.to_vec2::<f32>()?, largest);
+        assert_eq!(objectness(&trace)?.values, largest.concat());
         assert!(level_objectness(&trace, 3).unwrap_err().to_string().contains("level 3: the detector has levels 0 to 2"));
         Ok(())
     }
@@ -185,7 +186,7 @@ mod tests {
     fn a_picture_without_numbers_has_no_objects() -> Result<()> {
         let trace = detector(true)?.trace(&(picture(20, 30)? * f64::NAN)?)?;
         assert!(trace.detections.is_empty() && trace.proposals.is_empty());
-        assert!(objectness(&trace)?.flatten_all()?.to_vec1::<f32>()?.iter().all(|probability| *probability == 0.0));
+        assert!(objectness(&trace)?.is_dead());
         assert!(origin(&trace, 0).is_err());
         Ok(())
     }

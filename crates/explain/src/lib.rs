@@ -11,7 +11,7 @@ mod error;
 mod gradient;
 mod heat;
 mod occlusion;
-mod report;
+pub mod report;
 mod strongest;
 #[cfg(test)]
 mod testing;
@@ -25,7 +25,6 @@ pub use error::{Error, Result};
 pub use gradient::{Integrated, Target, Trace, integrated_gradients, saliency, smooth_grad, trace, trace_maps};
 pub use heat::Heat;
 pub use occlusion::{Occluder, Occlusion, occlusion};
-pub use report::{Figure, LayerSeen, Report};
 pub use strongest::{Peak, Strongest};
 
 /// The scores of one class, (N), of (N, K) or (N, K, 1, 1).

@@ -11,7 +11,7 @@ use cirio_vision::draw::{Cell, ColourMap, Ground, enlarge, sheet};
 use cirio_vision::{Image, class_colour, resize};
 
 use super::subject::{Chosen, Eye, Seen, Subject};
-use super::{Args, Class, Figure, Method, Of, paint};
+use super::{Args, Class, Drawing, Figure, Method, Of, paint};
 
 /// A figure about a class of a picture.
 pub fn figure(args: &Args, subject: &Subject, seen: &Seen, method: Method) -> Result<Figure> {
@@ -22,7 +22,7 @@ pub fn figure(args: &Args, subject: &Subject, seen: &Seen, method: Method) -> Re
         _ => pixels(args, subject, seen, &class, method)?,
     };
     let of = Of { class: Some(Class { index: class.index, name: class.name, probability: class.probability }), layer, maps: Vec::new() };
-    Ok(Figure { title, about, image, of })
+    Ok(Figure { title, about, drawing: Drawing::Still(image), of })
 }
 
 type Drawn = (String, String, Image, Option<String>);

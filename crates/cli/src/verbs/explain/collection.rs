@@ -3,15 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use candle_core::Tensor;
 use cirio_data::{Dataset, Loader, LoaderConfig, OpenOptions, Subset, open};
+use cirio_explain::embedding::{Tsne, pca};
 use cirio_explain::{Rectifier, Strongest, Target, trace};
 use cirio_vision::Image;
 use cirio_vision::draw::{Cell, Ground, grid, sheet};
 
 use super::maps::{NINE, pair, strongest_of};
 use super::subject::{Eye, Subject};
-use super::{Args, Figure, Of};
+use super::{Args, Drawing, Figure, Method, Of, scatter};
 use crate::console::Usage;
 use crate::progress;
 use crate::verbs::data::warn_of_skipped;
@@ -21,23 +23,11 @@ const MAPS: usize = 8;
 
 /// The nine strongest activations of maps over a data set: projected back, beside the parts of the pictures that they saw.
 pub fn strongest(args: &Args, subject: &Subject, data: &Path) -> Result<Figure> {
-    let Eye::Classifier(preprocess) = &subject.eye else {
-        bail!(Usage(format!("--method strongest is for classifiers; {} is a detector", subject.model)));
-    };
     let dataset = dataset(args, data)?;
-    let [_, height, width] = preprocess.output_shape();
+    let [_, height, width] = subject.layers.input();
     let layer = subject.layer_of_parts(args.layer.as_deref(), [height, width])?;
-    let network = subject.inference(&[layer])?;
-    let config = LoaderConfig { batch: 64, workers: 1, device: subject.device.clone(), ..LoaderConfig::default() };
-    let loader = Loader::new(dataset.clone(), config, preprocess.clone(), None)?;
     let mut strongest = Strongest::new(NINE);
-    let bar = progress::pictures(dataset.len());
-    for batch in loader.epoch(0) {
-        let batch = batch?;
-        strongest.add(&network.forward(&batch.images)?, &batch.indices)?;
-        bar.inc(batch.indices.len() as u64);
-    }
-    bar.finish_and_clear();
+    each_batch(subject, &dataset, layer, |outputs, numbers| Ok(strongest.add(outputs, numbers)?))?;
     let maps = if args.map.is_empty() { strongest_of(&strongest, MAPS) } else { args.map.clone() };
     let table = subject.layers.table()?;
     let mut cells = Vec::new();
@@ -57,7 +47,63 @@ pub fn strongest(args: &Args, subject: &Subject, data: &Path) -> Result<Figure> 
     let title = format!("The strongest activations of {layer} over {} pictures, {}", dataset.len(), subject.model);
     let about = "For each map the pictures that moved it most: what moved it, and the part of the picture that it saw.".to_owned();
     let image = sheet(&cells, 4, Ground::White, Some(&title))?;
-    Ok(Figure { title, about, image, of: Of { layer: Some(layer.to_owned()), maps, ..Of::default() } })
+    Ok(Figure { title, about, drawing: Drawing::Still(image), of: Of { layer: Some(layer.to_owned()), maps, ..Of::default() } })
+}
+
+/// The pictures of a data set in the plane, by the features that a layer gives them; maps count by their means.
+pub fn embedding(args: &Args, subject: &Subject, data: &Path, method: Method) -> Result<Figure> {
+    let dataset = dataset(args, data)?;
+    let layer = match &args.layer {
+        Some(layer) => layer.as_str(),
+        None => subject.features().with_context(|| format!("{} has one layer alone: name it with --layer", subject.model))?,
+    };
+    let mut features = Vec::new();
+    let mut indices = Vec::new();
+    each_batch(subject, &dataset, layer, |outputs, numbers| {
+        features.push(if outputs.rank() == 4 { outputs.mean((2, 3))? } else { outputs.flatten_from(1)? });
+        indices.extend_from_slice(numbers);
+        Ok(())
+    })?;
+    let features = Tensor::cat(&features, 0)?;
+    let (places, about) = match method {
+        Method::Pca => {
+            let found = pca(&features, 2)?;
+            let shares: Vec<String> = found.explained().iter().map(|share| format!("{:.0} %", 100.0 * share)).collect();
+            (found.places(), format!("Two directions that tell {} of the variance of {} values.", shares.join(" and "), features.dim(1)?))
+        }
+        _ => {
+            let found = Tsne::for_pictures(indices.len()).layout(&features)?;
+            (found.places, "Pictures with like features lie side by side; distances further away, and the axes, mean nothing.".to_owned())
+        }
+    };
+    let name = if method == Method::Pca { "Principal components" } else { "t-SNE" };
+    let title = format!("{name} of {layer} for {} pictures, {}", indices.len(), subject.model);
+    let labels: Vec<usize> = indices.iter().map(|&index| Ok(dataset.get(index)?.label)).collect::<Result<_>>()?;
+    let svg = scatter::draw(&title, &places, &labels, dataset.classes())?;
+    Ok(Figure { title, about, drawing: Drawing::Plot(svg), of: Of { layer: Some(layer.to_owned()), ..Of::default() } })
+}
+
+/// Runs a data set through the network up to a layer; `look` gets what it gives for some pictures, and their numbers.
+fn each_batch(
+    subject: &Subject,
+    dataset: &Arc<dyn Dataset>,
+    layer: &str,
+    mut look: impl FnMut(&Tensor, &[usize]) -> Result<()>,
+) -> Result<()> {
+    let Eye::Classifier(preprocess) = &subject.eye else {
+        bail!(Usage(format!("data sets of pictures with classes are for classifiers; {} is a detector", subject.model)));
+    };
+    let network = subject.inference(&[layer])?;
+    let config = LoaderConfig { batch: 64, workers: 1, device: subject.device.clone(), ..LoaderConfig::default() };
+    let loader = Loader::new(dataset.clone(), config, preprocess.clone(), None)?;
+    let bar = progress::pictures(dataset.len());
+    for batch in loader.epoch(0) {
+        let batch = batch?;
+        look(&network.forward(&batch.images)?, &batch.indices)?;
+        bar.inc(batch.indices.len() as u64);
+    }
+    bar.finish_and_clear();
+    Ok(())
 }
 
 /// The pictures of a data set, or the first of them.

@@ -2,45 +2,56 @@
 
 use anyhow::{Result, bail};
 use candle_core::Tensor;
-use cirio_explain::Heat;
+use cirio_explain::{Heat, Stack};
 use cirio_vision::draw::{Cell, ColourMap, Ground, enlarge, grid, sheet};
 use cirio_vision::{Image, from_tensor, resize_short_side};
 
 use super::subject::{Seen, Subject};
-use super::{Figure, Of, paint};
+use super::{Drawing, Figure, Of, paint};
 
 /// The most filters, or maps, that are drawn of a layer by itself.
 const MOST: usize = 256;
 
 /// The most maps that are drawn of a layer among others.
-const FEW: usize = 16;
+pub const FEW: usize = 16;
 
 /// The filters of a layer as a grid: in colour where they look at colours, else a row of shades for each.
 pub fn filters(subject: &Subject, wanted: Option<&str>) -> Result<Figure> {
-    let parameters = subject.stack.parameters();
-    let named = |name: &str| wanted.is_none_or(|layer| name.strip_prefix(layer).is_some_and(|rest| rest.starts_with('.')));
-    let Some(filters) = parameters.iter().find(|parameter| parameter.tensor.rank() == 4 && named(&parameter.name)) else {
-        let known: Vec<&str> =
-            parameters.iter().filter(|p| p.tensor.rank() == 4).filter_map(|p| Some(p.name.rsplit_once('.')?.0)).collect();
-        match (wanted, known.as_slice()) {
-            (_, []) => bail!("{} has no convolution, so it has no filters", subject.model),
-            (layer, known) => bail!("layer `{}` has no filters; these have: {}", layer.unwrap_or_default(), known.join(", ")),
-        }
-    };
-    let layer = filters.name.rsplit_once('.').map_or(filters.name.as_str(), |(layer, _)| layer);
-    let (count, channels, height, width) = filters.tensor.dims4()?;
+    let (layer, filters) = filters_of(&subject.stack, subject.model, wanted)?;
+    let (count, channels, height, width) = filters.dims4()?;
     let title = format!("{count} filters {channels}×{height}×{width} of {layer}, {}", subject.model);
-    let image = match channels {
-        3 => colour_filters(&filters.tensor.narrow(0, 0, count.min(MOST))?)?,
-        _ => shade_filters(&filters.tensor.narrow(0, 0, count.min(MOST.div_ceil(channels.min(FEW))))?.narrow(1, 0, channels.min(FEW))?)?,
-    };
-    let image = sheet(&[Cell::new(image, "")], 1, Ground::White, Some(&title))?;
+    let image = sheet(&[Cell::new(draw_filters(&filters)?, "")], 1, Ground::White, Some(&title))?;
     let about = match channels {
         3 => "Each filter as the colours that it looks for; grey is 0.".to_owned(),
         1 => "Each filter; red is positive, blue negative.".to_owned(),
         _ => format!("Each row is a filter, its first {} channels side by side; red is positive, blue negative.", channels.min(FEW)),
     };
-    Ok(Figure { title, about, image, of: Of { layer: Some(layer.to_owned()), ..Of::default() } })
+    Ok(Figure { title, about, drawing: Drawing::Still(image), of: Of { layer: Some(layer), ..Of::default() } })
+}
+
+/// The first layer with filters, or the one that was asked for, and its filters (F, C, h, w).
+pub fn filters_of(stack: &Stack, model: &str, wanted: Option<&str>) -> Result<(String, Tensor)> {
+    let parameters = stack.parameters();
+    let named = |name: &str| wanted.is_none_or(|layer| name.strip_prefix(layer).is_some_and(|rest| rest.starts_with('.')));
+    let Some(filters) = parameters.iter().find(|parameter| parameter.tensor.rank() == 4 && named(&parameter.name)) else {
+        let known: Vec<&str> =
+            parameters.iter().filter(|p| p.tensor.rank() == 4).filter_map(|p| Some(p.name.rsplit_once('.')?.0)).collect();
+        match (wanted, known.as_slice()) {
+            (_, []) => bail!("{model} has no convolution, so it has no filters"),
+            (layer, known) => bail!("layer `{}` has no filters; these have: {}", layer.unwrap_or_default(), known.join(", ")),
+        }
+    };
+    let layer = filters.name.rsplit_once('.').map_or(filters.name.as_str(), |(layer, _)| layer);
+    Ok((layer.to_owned(), filters.tensor.clone()))
+}
+
+/// Filters (F, C, h, w), as many as are well seen.
+pub fn draw_filters(filters: &Tensor) -> Result<Image> {
+    let (count, channels, ..) = filters.dims4()?;
+    match channels {
+        3 => colour_filters(&filters.narrow(0, 0, count.min(MOST))?),
+        _ => shade_filters(&filters.narrow(0, 0, count.min(MOST.div_ceil(channels.min(FEW))))?.narrow(1, 0, channels.min(FEW))?),
+    }
 }
 
 /// (F, 3, h, w) as F pictures.
@@ -84,7 +95,7 @@ pub fn activations(subject: &Subject, seen: &Seen, wanted: Option<&str>, maps: &
             let cell = Cell::new(drawn(&output, maps, MOST, 56)?, "");
             let about = "The maps of one layer, on one scale: dark is the lowest, yellow the strongest.".to_owned();
             let image = sheet(&[cell], 1, Ground::White, Some(&title))?;
-            Ok(Figure { title, about, image, of: Of { layer: Some(layer.to_owned()), maps: maps.to_vec(), ..Of::default() } })
+            Ok(Figure { title, about, drawing: Drawing::Still(image), of: Of { layer: Some(layer.to_owned()), maps: maps.to_vec(), ..Of::default() } })
         }
         None => {
             let cells = all(subject, seen)?.into_iter().map(|(name, maps)| Cell::new(maps, name));
@@ -92,7 +103,7 @@ pub fn activations(subject: &Subject, seen: &Seen, wanted: Option<&str>, maps: &
             let title = format!("What {} makes of {}, layer by layer", subject.model, seen.stem);
             let about = format!("The first {FEW} maps of each layer, on one scale for each layer.");
             let image = sheet(&cells, 3, Ground::White, Some(&title))?;
-            Ok(Figure { title, about, image, of: Of::default() })
+            Ok(Figure { title, about, drawing: Drawing::Still(image), of: Of::default() })
         }
     }
 }
@@ -108,18 +119,21 @@ fn small(image: &Image) -> Result<Image> {
 /// Some maps of each layer that changes sizes or channels, or ends with an activation: its name with the shape, and the picture.
 fn all(subject: &Subject, seen: &Seen) -> Result<Vec<(String, Image)>> {
     let names: Vec<&str> = subject.stack.names().iter().map(String::as_str).collect();
-    let outputs = subject.stack.forward_taps(&seen.tensor.unsqueeze(0)?, &names)?;
-    let mut drawn_layers = Vec::new();
-    for (at, (name, output)) in names.iter().zip(&outputs).enumerate() {
-        // What is only normalised, rectified or flattened afterwards is shown after that.
-        let goes_on =
-            outputs.get(at + 1).is_some_and(|next| next.elem_count() == output.elem_count() && is_pointwise(subject, names[at + 1]));
-        if !goes_on {
-            let output = output.squeeze(0)?;
-            drawn_layers.push((format!("{name} {}", shape(&output)), drawn(&output, &[], FEW, 40)?));
-        }
-    }
-    Ok(drawn_layers)
+    let table = subject.table(seen.size())?;
+    let output = |name: &str| table.rows.iter().find(|row| row.name == name).map(|row| row.output);
+    let sheets = names.iter().zip(sheets(subject, seen, &names)?);
+    Ok(sheets.filter_map(|(name, sheet)| Some((format!("{name} {}", output(name)?), sheet?))).collect())
+}
+
+/// Some maps of each of these layers; none of a layer whose values are only normalised, rectified or flattened in the next one, which shows them.
+pub fn sheets(subject: &Subject, seen: &Seen, names: &[&str]) -> Result<Vec<Option<Image>>> {
+    let outputs = subject.stack.forward_taps(&seen.tensor.unsqueeze(0)?, names)?;
+    let goes_on = |at: usize| {
+        let next = names.get(at + 1).zip(outputs.get(at + 1));
+        next.is_some_and(|(name, next)| next.elem_count() == outputs[at].elem_count() && is_pointwise(subject, name))
+    };
+    let sheet = |at: usize| if goes_on(at) { Ok(None) } else { drawn(&outputs[at].squeeze(0)?, &[], FEW, 40).map(Some) };
+    (0..names.len()).map(sheet).collect()
 }
 
 /// Whether a layer has no filters of its own, and looks at each value alone.

@@ -7,7 +7,7 @@ use cirio_vision::draw::{Cell, Ground, enlarge, sheet};
 use cirio_vision::{Image, crop, pad};
 
 use super::subject::{Seen, Subject};
-use super::{Figure, Of, paint};
+use super::{Drawing, Figure, Of, paint};
 
 /// Maps, or pictures of a map, that are drawn.
 pub const NINE: usize = 9;
@@ -16,7 +16,7 @@ pub const NINE: usize = 9;
 pub fn deconvnet(subject: &Subject, seen: &Seen, wanted: Option<&str>, maps: &[usize]) -> Result<Figure> {
     let layer = subject.layer_of_parts(wanted, seen.size())?;
     let maps = if maps.is_empty() { strongest_maps(subject, seen, layer)? } else { maps.to_vec() };
-    let table = subject.layers.clone().with_input([seen.tensor.dim(0)?, seen.size()[0], seen.size()[1]]).table()?;
+    let table = subject.table(seen.size())?;
     let mut cells = Vec::new();
     for (map, found) in maps.iter().zip(trace_maps(&subject.stack, &seen.tensor, layer, &maps, Rectifier::Deconvnet)?) {
         let [projection, patch] = pair(seen, &found, &table, layer)?;
@@ -26,11 +26,11 @@ pub fn deconvnet(subject: &Subject, seen: &Seen, wanted: Option<&str>, maps: &[u
     let title = format!("Deconvnet: the strongest activations of {layer} for {}, {}", seen.stem, subject.model);
     let about = "Each activation projected back to the pixels that made it, beside the part of the picture that it saw.".to_owned();
     let image = sheet(&cells, 6, Ground::White, Some(&title))?;
-    Ok(Figure { title, about, image, of: Of { layer: Some(layer.to_owned()), maps, ..Of::default() } })
+    Ok(Figure { title, about, drawing: Drawing::Still(image), of: Of { layer: Some(layer.to_owned()), maps, ..Of::default() } })
 }
 
 /// The maps of a layer with the strongest activations.
-fn strongest_maps(subject: &Subject, seen: &Seen, layer: &str) -> Result<Vec<usize>> {
+pub fn strongest_maps(subject: &Subject, seen: &Seen, layer: &str) -> Result<Vec<usize>> {
     let mut strongest = Strongest::new(1);
     strongest.add(&subject.stack.forward_taps(&seen.tensor.unsqueeze(0)?, &[layer])?[0], &[0])?;
     Ok(strongest_of(&strongest, NINE))

@@ -2,16 +2,21 @@
 
 mod classes;
 mod collection;
+mod evolution;
 mod layers;
 mod maps;
 mod paint;
+mod proposals;
+mod report;
+mod scatter;
 mod subject;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use cirio_vision::Image;
+use cirio_vision::draw::save_frames;
+use cirio_vision::{Image, write_whole};
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -67,6 +72,9 @@ pub struct Args {
     /// The seed of what is random.
     #[arg(long, default_value = "0")]
     seed: u64,
+    /// Write one page about one picture as well: what the network says of it, these figures, and the activations of all layers.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     /// The folder for the pictures that are made; it is made if need be.
     #[arg(long, short, default_value = "explained")]
     out: PathBuf,
@@ -95,8 +103,18 @@ pub enum Method {
     Deconvnet,
     /// The filters of a layer; needs no picture.
     Filters,
+    /// Detectors: where the anchors, the proposals and the boxes of the objects are, and how likely an object is at each place (Ren et al. 2015).
+    Proposals,
+    /// What maps answer to a picture as training goes on; --weights is a run with snapshots.
+    Evolution,
+    /// The filters of a layer as training goes on, as an animation; --weights is a run with snapshots.
+    FilterEvolution,
     /// The nine strongest activations of maps over a data set, projected back, beside the pictures' patches; needs --data.
     Strongest,
+    /// The pictures of a data set in the plane of the two principal components of a layer's features; needs --data.
+    Pca,
+    /// The same by t-SNE, which keeps neighbours together (van der Maaten & Hinton 2008); needs --data.
+    TSne,
 }
 
 impl Method {
@@ -107,8 +125,22 @@ impl Method {
 
     /// Whether it draws a picture that is given.
     fn takes_pictures(self) -> bool {
-        !matches!(self, Self::Filters | Self::Strongest)
+        !matches!(self, Self::Filters | Self::FilterEvolution) && !self.takes_data()
     }
+
+    /// Whether it looks at a data set.
+    fn takes_data(self) -> bool {
+        matches!(self, Self::Strongest | Self::Pca | Self::TSne)
+    }
+}
+
+/// What was drawn.
+pub enum Drawing {
+    Still(Image),
+    /// The frames of an animation, all of one size.
+    Moving(Vec<Image>),
+    /// SVG.
+    Plot(String),
 }
 
 /// A picture that was made.
@@ -117,7 +149,7 @@ pub struct Figure {
     pub title: String,
     /// One sentence about it.
     pub about: String,
-    pub image: Image,
+    pub drawing: Drawing,
     /// What it is of.
     pub of: Of,
 }
@@ -146,6 +178,8 @@ struct Document<'a> {
     model: &'a str,
     weights: &'a str,
     figures: Vec<Line>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -159,32 +193,55 @@ struct Line {
     output: String,
 }
 
+/// How long a frame of an animation is seen, in milliseconds.
+const FRAME: u16 = 400;
+
 impl Args {
     pub fn run(self, json: bool) -> Result<()> {
         let with_pictures = self.method.iter().any(|method| method.takes_pictures());
         if with_pictures && self.images.is_empty() {
             bail!(Usage(format!("--method {}: which picture? Name one, e.g. cirio explain photo.jpg", self.named(Method::takes_pictures))));
         }
-        if self.method.contains(&Method::Strongest) && self.data.is_none() {
-            bail!(Usage("--method strongest: over which data set? Name its folder with --data".into()));
+        if let (Some(method), None) = (self.method.iter().find(|method| method.takes_data()), &self.data) {
+            bail!(Usage(format!("--method {}: over which data set? Name its folder with --data", method.name())));
         }
         let paths = pictures::list(&self.images)?;
+        if self.report.is_some() && paths.len() != 1 {
+            bail!(Usage(format!("--report: a page is about one picture, and {} are given", paths.len())));
+        }
         let (found, model) = self.network.choose()?;
+        let finder = self.method.contains(&Method::Proposals).then(|| proposals::finder(&self.network, &found, &model)).transpose()?;
         let subject = Subject::load(&self.network, found, &model)?;
         let mut lines = Vec::new();
+        let mut figures = Vec::new();
         for &method in self.method.iter().filter(|method| !method.takes_pictures()) {
-            let figure = self.without_picture(&subject, method)?;
-            lines.push(self.save(figure, None, method, subject.model, json)?);
+            figures.push(self.without_picture(&subject, method)?);
+            lines.push(self.save(&figures[figures.len() - 1], None, method, subject.model, json)?);
         }
-        for path in paths.iter().filter(|_| with_pictures) {
-            let seen = subject.see(&pictures::open(path)?, pictures::stem(path)).with_context(|| path.display().to_string())?;
+        for path in paths.iter().filter(|_| with_pictures || self.report.is_some()) {
+            let picture = pictures::open(path)?;
+            let seen = subject.see(&picture, pictures::stem(path)).with_context(|| path.display().to_string())?;
             for &method in self.method.iter().filter(|method| method.takes_pictures()) {
-                let figure = self.of_picture(&subject, &seen, method).with_context(|| path.display().to_string())?;
-                lines.push(self.save(figure, Some(path), method, &seen.stem, json)?);
+                let figure = match &finder {
+                    Some(finder) if method == Method::Proposals => proposals::figure(finder, &picture, &seen.stem),
+                    _ => self.of_picture(&subject, &seen, method),
+                };
+                let figure = figure.with_context(|| path.display().to_string())?;
+                lines.push(self.save(&figure, Some(path), method, &seen.stem, json)?);
+                figures.push(figure);
             }
+            if let Some(page) = &self.report {
+                report::write(page, &subject, &picture, &seen, &figures)?;
+                if !json {
+                    print(format_args!("{}: a page about {}", page.display(), path.display()))?;
+                }
+            }
+            // Of many pictures no more is kept than of one.
+            figures.clear();
         }
+        let report = self.report.as_ref().map(|page| page.display().to_string());
         match json {
-            true => print_json(&Document { model: subject.model, weights: &subject.weights, figures: lines }),
+            true => print_json(&Document { model: subject.model, weights: &subject.weights, figures: lines, report }),
             false => Ok(()),
         }
     }
@@ -197,6 +254,7 @@ impl Args {
         match method {
             Method::Activations => layers::activations(subject, seen, self.layer.as_deref(), &self.map),
             Method::Deconvnet => maps::deconvnet(subject, seen, self.layer.as_deref(), &self.map),
+            Method::Evolution => evolution::maps(subject, seen, self.layer.as_deref(), &self.map),
             _ => classes::figure(self, subject, seen, method),
         }
     }
@@ -204,20 +262,27 @@ impl Args {
     fn without_picture(&self, subject: &Subject, method: Method) -> Result<Figure> {
         match (&self.data, method) {
             (Some(data), Method::Strongest) => collection::strongest(self, subject, data),
+            (Some(data), Method::Pca | Method::TSne) => collection::embedding(self, subject, data, method),
+            (_, Method::FilterEvolution) => evolution::filters(subject, self.layer.as_deref()),
             _ => layers::filters(subject, self.layer.as_deref()),
         }
     }
 
     /// Writes a figure, and says so.
-    fn save(&self, figure: Figure, picture: Option<&Path>, method: Method, stem: &str, json: bool) -> Result<Line> {
+    fn save(&self, figure: &Figure, picture: Option<&Path>, method: Method, stem: &str, json: bool) -> Result<Line> {
         fs::create_dir_all(&self.out).with_context(|| format!("cannot make the folder {}", self.out.display()))?;
-        let output = self.out.join(format!("{stem}-{}.png", method.name()));
-        figure.image.save(&output)?;
+        let ending = if matches!(figure.drawing, Drawing::Plot(_)) { "svg" } else { "png" };
+        let output = self.out.join(format!("{stem}-{}.{ending}", method.name()));
+        match &figure.drawing {
+            Drawing::Still(image) => image.save(&output)?,
+            Drawing::Moving(frames) => save_frames(&output, frames, FRAME)?,
+            Drawing::Plot(svg) => write_whole(&output, svg.as_bytes()).with_context(|| output.display().to_string())?,
+        }
         let output = output.display().to_string();
         if !json {
             print(format_args!("{output}: {}", figure.title))?;
         }
         let picture = picture.map(|path| path.display().to_string());
-        Ok(Line { picture, method: method.name(), title: figure.title, of: figure.of, output })
+        Ok(Line { picture, method: method.name(), title: figure.title.clone(), of: figure.of.clone(), output })
     }
 }

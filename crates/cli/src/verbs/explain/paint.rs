@@ -17,7 +17,21 @@ pub fn columns(count: usize) -> usize {
 
 /// A picture in RGB, its pixels as squares where it is small.
 pub fn shown(image: &Image) -> Result<Image> {
-    Ok(enlarge(&image.to_rgb(), SIDE.div_ceil(image.width().min(image.height())))?)
+    at_least(&image.to_rgb(), SIDE)
+}
+
+/// How many times as large a picture is shown.
+pub fn scale(image: &Image) -> f32 {
+    factor(image, SIDE) as f32
+}
+
+/// A picture whose shorter side has at least so many pixels, its pixels as squares.
+pub fn at_least(image: &Image, side: usize) -> Result<Image> {
+    Ok(enlarge(image, factor(image, side))?)
+}
+
+fn factor(image: &Image, side: usize) -> usize {
+    side.div_ceil(image.width().min(image.height()))
 }
 
 /// A map as large as small pictures are shown, its values as squares.

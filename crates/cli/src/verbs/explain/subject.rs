@@ -9,7 +9,7 @@ use candle_nn::VarBuilder;
 use cirio_detection::{Transform, spelt_today};
 use cirio_explain::Stack;
 use cirio_hub::Resolved;
-use cirio_nn::{Inference, InferenceConfig, Layers, Volume, ops};
+use cirio_nn::{Inference, InferenceConfig, Layers, Table, Volume, ops};
 use cirio_vision::{Image, Preprocess, from_tensor, to_tensor};
 
 use crate::console::Usage;
@@ -161,12 +161,23 @@ impl Subject {
 
     /// The layer that was asked for, or else the deepest whose values see half of a picture of `size` at most: parts of things.
     pub fn layer_of_parts<'a>(&'a self, wanted: Option<&'a str>, size: [usize; 2]) -> Result<&'a str> {
-        let table = self.layers.clone().with_input([self.layers.input()[0], size[0], size[1]]).table()?;
+        let table = self.table(size)?;
         let sees_parts = |name: &&String| {
             let row = table.rows.iter().find(|row| row.name == **name);
             row.is_some_and(|row| matches!(row.output, Volume::Maps { .. }) && 2 * row.receptive_field.side() <= size[0].max(size[1]))
         };
         self.layer(wanted.or(self.stack.names().iter().rev().find(sees_parts).map(String::as_str)))
+    }
+
+    /// The table of the layers for pictures of `size`.
+    pub fn table(&self, size: [usize; 2]) -> Result<Table> {
+        Ok(self.layers.clone().with_input([self.layers.input()[0], size[0], size[1]]).table()?)
+    }
+
+    /// The layer before the head, whose values are what the head decides by.
+    pub fn features(&self) -> Option<&str> {
+        let head = self.stack.names().iter().position(|name| Some(name.as_str()) == self.stack.head())?;
+        self.stack.names().get(head.checked_sub(1)?).map(String::as_str)
     }
 
     /// The layer that was asked for, or else the last one that says where.

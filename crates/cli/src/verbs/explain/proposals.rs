@@ -1,0 +1,81 @@
+//! How a detector came to its boxes.
+
+use anyhow::{Result, bail};
+use cirio_detection::Trace;
+use cirio_explain::Heat;
+use cirio_explain::detector::{Origin, level_objectness, objectness, origin};
+use cirio_hub::Resolved;
+use cirio_vision::draw::{Cell, ColourMap, Direction, Ground, legend, overlay, sheet};
+use cirio_vision::{Canvas, Image, class_colour, to_tensor};
+
+use super::{Drawing, Figure, Of, paint};
+use crate::console::Usage;
+use crate::detector::{Finder, Rules};
+use crate::drawing::Drawing as Objects;
+use crate::network::Choice;
+
+/// Objects whose ways are drawn.
+const OBJECTS: usize = 8;
+
+/// The colours of an anchor and of a proposal.
+const ANCHOR: [u8; 3] = [150, 150, 150];
+const PROPOSAL: [u8; 3] = [255, 214, 0];
+
+/// The whole detector.
+pub fn finder(choice: &Choice, found: &Resolved, model: &str) -> Result<Finder> {
+    match cirio::find_detector(model) {
+        Ok(model) => Rules::default().load(choice, found, model),
+        Err(_) => bail!(Usage(format!("--method proposals is for detectors; {model} is a classifier"))),
+    }
+}
+
+/// The boxes that were found; how likely an object is at each place; the way from anchors over proposals to boxes; and each level by itself.
+pub fn figure(finder: &Finder, picture: &Image, stem: &str) -> Result<Figure> {
+    let picture = picture.to_rgb();
+    let trace = finder.detector.trace(&to_tensor(&picture, &[0.0; 3], &[1.0; 3], &finder.device)?)?;
+    let likely = objectness(&trace)?;
+    let shown = paint::shown(&picture)?;
+    let mut cells = vec![
+        Cell::new(found(finder, &trace, &picture)?, stem),
+        Cell::new(ways(&trace, &picture)?, "anchor, proposal, box"),
+        Cell::new(over(&shown, &likely)?, "an object at each place"),
+        Cell::new(legend(ColourMap::Magma, [0.0, 1.0], shown.height(), Direction::Up, Ground::White)?, ""),
+    ];
+    for level in 0..trace.levels.len() {
+        let [_, rows, columns] = *trace.levels[level].objectness.dims() else { continue };
+        cells.push(Cell::new(over(&shown, &level_objectness(&trace, level)?)?, format!("level {level}, {rows}×{columns}")));
+    }
+    let title = format!("From {} proposals to {} boxes, {}", trace.proposals.len(), trace.detections.len(), finder.model.name);
+    let about = "Grey anchors became yellow proposals, and those the boxes that were found; then the probability of an object at each place, in all and on each level.".to_owned();
+    let image = sheet(&cells, 4, Ground::White, Some(&title))?;
+    Ok(Figure { title, about, drawing: Drawing::Still(image), of: Of::default() })
+}
+
+fn over(picture: &Image, heat: &Heat) -> Result<Image> {
+    Ok(overlay(picture, &heat.values, heat.width, heat.height, ColourMap::Magma, 0.65)?)
+}
+
+/// The picture, large, with the boxes and the names of what was found.
+fn found(finder: &Finder, trace: &Trace, picture: &Image) -> Result<Image> {
+    let scale = paint::scale(picture);
+    let mut drawing = Objects::new(&paint::shown(picture)?);
+    for detection in trace.detections.iter().take(OBJECTS).rev() {
+        let name = finder.classes.get(detection.label).map_or("?", String::as_str);
+        let words = format!("{name} {:.0}%", 100.0 * detection.score);
+        drawing.object(detection.label, detection.bounds.map(|edge| edge * scale), None, words);
+    }
+    drawing.finish()
+}
+
+/// The picture, large, with the anchor, the proposal and the box of each object.
+fn ways(trace: &Trace, picture: &Image) -> Result<Image> {
+    let scale = paint::scale(picture);
+    let mut canvas = Canvas::new(&paint::shown(picture)?);
+    for detection in 0..trace.detections.len().min(OBJECTS) {
+        let Origin { anchor, proposal, bounds, label, .. } = origin(trace, detection)?;
+        for (edges, colour) in [(anchor, ANCHOR), (proposal, PROPOSAL), (bounds, class_colour(label))] {
+            canvas.outline(edges.map(|edge| edge * scale), colour);
+        }
+    }
+    Ok(canvas.into_image()?)
+}
