@@ -60,7 +60,7 @@ fn answer(stack: &Stack, seen: &Seen, layer: &str, map: usize, epoch: u64) -> Re
             paint::at_least(&paint::projection(&found.projection()?)?.to_rgb(), SIDE)?
         }
     };
-    Ok([Cell::new(paint::tile(&heat, ColourMap::Viridis, None, SIDE)?, format!("{map}, epoch {epoch}")), Cell::new(back, "")])
+    Ok([Cell::new(paint::tile(&heat, ColourMap::Viridis, None, SIDE)?, format!("epoch {epoch}")), Cell::new(back, format!("map {map}"))])
 }
 
 /// The filters of a layer, a frame a snapshot.

@@ -27,6 +27,8 @@ fn plot(
     let sheet = SVGBackend::with_string(svg, SIDES).into_drawing_area();
     sheet.fill(&WHITE)?;
     let [x, y] = [0, 1].map(|axis| span(places.iter().map(|place| place[axis])));
+    // Room for the legend at the right.
+    let x = x.start..x.end + 0.25 * (x.end - x.start);
     let mut chart = ChartBuilder::on(&sheet).caption(title, ("sans-serif", 18)).margin(16).build_cartesian_2d(x, y)?;
     for (class, name) in classes.iter().enumerate() {
         let [red, green, blue] = class_colour(class);
