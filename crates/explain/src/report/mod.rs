@@ -12,6 +12,7 @@ use crate::Result;
 use album::{Album, Picture};
 
 /// What a network saw in one picture. Texts are plain: they are escaped where the page is written, and what is empty is left out of it.
+/// Pictures of more than 960 pixels a side are shrunk.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The headline, such as the picture's name.
@@ -20,7 +21,7 @@ pub struct Report {
     pub model: String,
     /// Its weights, by their name.
     pub weights: String,
-    /// The picture. It is shrunk to 640 pixels a side.
+    /// The picture.
     pub picture: Image,
     /// Classes with their probabilities, 0 … 1, the most likely first.
     pub predictions: Vec<(String, f32)>,
@@ -39,7 +40,7 @@ pub struct Figure {
     pub title: String,
     /// How it is to be read, in a sentence.
     pub about: String,
-    /// The picture. It is shrunk to 640 pixels a side.
+    /// The picture.
     pub image: Image,
 }
 
@@ -54,17 +55,15 @@ pub struct LayerSeen {
     pub output: String,
     /// Trainable numbers, those of the layers inside of it left out.
     pub parameters: u64,
-    /// A sheet of its activations; a layer with neither a sheet nor parameters is a line. It is shrunk to 960 pixels a side. A sheet of at
-    /// most 256 colours takes a third of the bytes that others take.
+    /// A sheet of its activations; a layer with neither a sheet nor parameters is a line. A sheet of at most 256 colours takes a third of the
+    /// bytes that others take.
     pub activations: Option<Image>,
     /// What the sheet shows: `64 of 256 maps`.
     pub shown: String,
 }
 
-/// The longest side of the picture and of figures, in pixels.
-const FIGURE: usize = 640;
-/// The longest side of a sheet, in pixels.
-const SHEET: usize = 960;
+/// The longest side of a picture, in pixels.
+const LONGEST: usize = 960;
 /// The most bytes of pictures on a page; as text they are a third more.
 const MOST_BYTES: usize = 3 << 20;
 
@@ -93,14 +92,14 @@ impl Report {
     /// The pictures as files of at most `most` bytes together, the picture itself not counted.
     fn pictures(&self, tree: &[tree::Node], most: usize) -> Result<Pictures> {
         let mut album = Album::new(most);
-        let figures = self.figures.iter().map(|figure| album.add(&figure.image, FIGURE)).collect::<Result<_>>()?;
+        let figures = self.figures.iter().map(|figure| album.add(&figure.image, LONGEST)).collect::<Result<_>>()?;
         let mut sheets = vec![None; self.layers.len()];
         for index in tree::from_the_outside(tree) {
             if let Some(image) = &self.layers[index].activations {
-                sheets[index] = album.add(image, SHEET)?;
+                sheets[index] = album.add(image, LONGEST)?;
             }
         }
-        Ok(Pictures { picture: Picture::new(&self.picture, FIGURE)?, figures, sheets, left_out: album.left_out() })
+        Ok(Pictures { picture: Picture::new(&self.picture, LONGEST)?, figures, sheets, left_out: album.left_out() })
     }
 }
 

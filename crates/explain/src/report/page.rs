@@ -11,6 +11,9 @@ const ROOM_OF_PICTURE: usize = 240;
 const ROOM_OF_FIGURE: usize = 320;
 const ROOM_OF_SHEET: usize = 640;
 
+/// Figures of more columns than this stand alone in their row.
+const WIDE: usize = 400;
+
 /// The whole page.
 pub fn html(report: &Report, tree: &[Node], pictures: &Pictures) -> String {
     let title = escaped(&report.title);
@@ -41,9 +44,9 @@ fn header(report: &Report) -> String {
             counted(report.layers.iter().map(|layer| layer.parameters).sum(), "parameter")
         ),
     };
-    let facts = [escaped(&report.model), escaped(&report.weights), layers];
-    let facts: Vec<String> = facts.into_iter().filter(|fact| !fact.is_empty()).map(|fact| format!("<span>{fact}</span>")).collect();
-    format!("<header>\n<h1>{}</h1>\n{}</header>\n", escaped(&report.title), wrapped("p class=\"facts\"", &facts.join(" ")))
+    let facts: Vec<String> =
+        [escaped(&report.model), escaped(&report.weights), layers].into_iter().filter(|fact| !fact.is_empty()).collect();
+    format!("<header>\n<h1>{}</h1>\n{}</header>\n", escaped(&report.title), wrapped("p class=\"facts\"", &facts.join(" · ")))
 }
 
 /// The picture beside what the network says of it.
@@ -64,12 +67,16 @@ fn answer(report: &Report, picture: &Picture) -> String {
 /// The maps.
 fn figures(report: &Report, pictures: &Pictures) -> String {
     let figure = |(figure, picture): (&super::Figure, &Option<Picture>)| {
-        let title = escaped(&figure.title);
+        let class = match picture {
+            Some(picture) if picture.width > WIDE => " class=\"wide\"",
+            _ => "",
+        };
         let picture = picture.as_ref().map_or_else(|| LEFT_OUT.into(), |picture| image(picture, ROOM_OF_FIGURE, &figure.title));
-        format!("<figure>\n{picture}\n<figcaption><strong>{title}</strong> {}</figcaption>\n</figure>\n", escaped(&figure.about))
+        let (title, about) = (escaped(&figure.title), escaped(&figure.about));
+        format!("<figure{class}>\n{picture}\n<figcaption><strong>{title}</strong> {about}</figcaption>\n</figure>\n")
     };
     let figures: String = report.figures.iter().zip(&pictures.figures).map(figure).collect();
-    section("Where it looks", &wrapped("div class=\"figures\"", &figures))
+    section("What it looks at", &wrapped("div class=\"figures\"", &figures))
 }
 
 /// The network from the picture down to the scores.
@@ -86,20 +93,17 @@ fn flow(layers: &[LayerSeen], nodes: &[Node], pictures: &Pictures) -> String {
 /// A layer: its name, what it is and gives, its sheet, and the layers inside.
 fn card(layers: &[LayerSeen], node: &Node, pictures: &Pictures) -> String {
     let layer = &layers[node.index];
+    let parameters = parameters(layers, node);
+    let learnt = match parameters {
+        0 => String::new(),
+        count => format!("<span class=\"parameters\">{}</span> ", counted(count, "parameter")),
+    };
     let facts = format!(
-        "<span class=\"name\">{}</span> <span class=\"kind\">{}</span> <span class=\"output\">{}</span>",
+        "<div class=\"layer\"><span class=\"name\">{}</span> <span class=\"kind\">{}</span> {learnt}<span class=\"output\">{}</span></div>",
         escaped(&layer.name),
         escaped(&layer.kind),
         escaped(&layer.output)
     );
-    let parameters = parameters(layers, node);
-    if parameters == 0 && layer.activations.is_none() && node.inner.is_empty() {
-        return format!("<li class=\"line\"><div class=\"layer\">{facts}</div></li>\n");
-    }
-    let parameters = match parameters {
-        0 => String::new(),
-        count => format!("<p class=\"parameters\">{}</p>\n", counted(count, "parameter")),
-    };
     let sheet = match (&layer.activations, &pictures.sheets[node.index]) {
         (None, _) => String::new(),
         (Some(_), None) => format!("{LEFT_OUT}\n"),
@@ -116,7 +120,12 @@ fn card(layers: &[LayerSeen], node: &Node, pictures: &Pictures) -> String {
             flow(layers, &node.inner, pictures)
         ),
     };
-    format!("<li><div class=\"layer\">{facts}</div>\n{parameters}{sheet}{inside}</li>\n")
+    let class = match (parameters, layer.activations.is_some()) {
+        (0, false) => " class=\"line\"",
+        (0, true) => " class=\"still\"",
+        _ => "",
+    };
+    format!("<li{class}>{facts}\n{sheet}{inside}</li>\n")
 }
 
 /// The trainable numbers of a layer with those inside of it.
