@@ -135,3 +135,67 @@ fn a_dead_map_is_said() {
     });
     assert!(dead);
 }
+
+/// A run with snapshots shows how it learnt; without, it says what is missing.
+#[test]
+fn a_run_shows_how_it_learnt() {
+    let out = tempfile::tempdir().expect("a folder");
+    let run = out.path().join("run");
+    let run = run.to_str().expect("a path");
+    let train = ["train", "--model", "lenet5", "--data", "examples/data/digits-small", "--epochs", "2", "--out", run];
+    stdout(&[train.as_slice(), &["--snapshots", "1"]].concat());
+    let digit = "examples/images/digit-7.png";
+    let drawn = figures(&explain(out.path(), &[digit, "--weights", run, "--method", "evolution,filter-evolution", "--map", "2"]));
+    assert!(drawn.iter().any(|figure| figure["title"].as_str().expect("a title").contains("over 3 snapshots")), "{drawn:?}");
+    let animation = fs::read(out.path().join("lenet5-filter-evolution.png")).expect("a file");
+    assert!(animation.windows(4).any(|name| name == b"acTL"), "an animated PNG");
+    fs::remove_dir_all(Path::new(run).join("snapshots")).expect("snapshots");
+    fails(&explain(out.path(), &[digit, "--weights", run, "--method", "evolution"]), 1, &["kept no snapshots", "--snapshots N"]);
+    fails(&[explain(out.path(), &[digit, "--method", "evolution"]).as_slice(), &LENET].concat(), 2, &["are of no run"]);
+}
+
+/// The same text each time, with a point for each picture and the classes' names.
+#[test]
+fn a_data_set_in_the_plane() {
+    let out = tempfile::tempdir().expect("a folder");
+    let data = ["--method", "t-sne,pca", "--data", "examples/data/fashion-small", "--limit", "60"];
+    let plots = || {
+        stdout(&[explain(out.path(), &data).as_slice(), &LENET].concat());
+        ["t-sne", "pca"].map(|name| fs::read_to_string(out.path().join(format!("lenet5-{name}.svg"))).expect("a plot"))
+    };
+    let first = plots();
+    assert!(first.iter().all(|svg| svg.matches("<circle").count() >= 60 && svg.contains("relu4")), "{}", first[0]);
+    assert_eq!(first, plots());
+    fails(&[explain(out.path(), &["--method", "t-sne"]).as_slice(), &LENET].concat(), 2, &["--method t-sne: over which data set?"]);
+    let few = ["--method", "t-sne", "--data", "examples/data/fashion-small", "--limit", "3"];
+    fails(&[explain(out.path(), &few).as_slice(), &LENET].concat(), 1, &["3 pictures", "at least 4"]);
+}
+
+#[test]
+fn how_a_detector_came_to_its_boxes() {
+    let out = tempfile::tempdir().expect("a folder");
+    let drawn = figures(&explain(out.path(), &["examples/images/scene.png", "--method", "proposals"]));
+    assert!(drawn[0]["title"].as_str().expect("a title").contains("proposals to"), "{drawn:?}");
+    let classifier = [explain(out.path(), &[BOOT, "--method", "proposals"]).as_slice(), &LENET].concat();
+    fails(&classifier, 2, &["--method proposals is for detectors; lenet5 is a classifier"]);
+}
+
+/// A page has the picture, what the network says, the figures and every layer; it loads nothing.
+#[test]
+fn a_page_about_a_picture() {
+    let out = tempfile::tempdir().expect("a folder");
+    let page = out.path().join("boot.html");
+    let page = page.to_str().expect("a path");
+    let document =
+        json(&[explain(out.path(), &[BOOT, "--method", "grad-cam,gradient", "--report", page, "--json"]).as_slice(), &LENET].concat());
+    assert_eq!(document["report"], page);
+    let html = fs::read_to_string(page).expect("a page");
+    for words in ["ankle-boot", "Grad-CAM of", "Gradient of", "conv1", "pool2", "fc3", "48,120"] {
+        assert!(html.contains(words), "no `{words}`");
+    }
+    assert!(!html.contains("://") && !html.contains("<script"), "a page loads nothing");
+    let two = [explain(out.path(), &[BOOT, BOOT, "--report", page]).as_slice(), &LENET].concat();
+    fails(&two, 2, &["a page is about one picture, and 2 are given"]);
+    let nowhere = [explain(out.path(), &[BOOT, "--report", "no/such/folder/page.html"]).as_slice(), &LENET].concat();
+    fails(&nowhere, 1, &["no/such/folder/page.html"]);
+}

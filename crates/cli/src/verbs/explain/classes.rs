@@ -44,7 +44,7 @@ fn cam(args: &Args, subject: &Subject, seen: &Seen, class: &Chosen, method: Meth
     let title = format!("{name} of {} at {layer}", words(class));
     let about = format!("Where the maps of {layer} speak for {}; 1 is the strongest place.", class.name);
     let cells = paint::with_heat(&seen.image, &relative, ColourMap::Magma, [0.0, 1.0], [&seen.stem, &class.name])?;
-    let image = paint::row(&cells, &title)?;
+    let image = paint::row(&cells)?;
     Ok((title, about, image, Some(layer.to_owned())))
 }
 
@@ -65,7 +65,7 @@ fn occluded(args: &Args, subject: &Subject, seen: &Seen, class: &Chosen) -> Resu
     let about = format!("The probability of {} as a patch hides parts of the picture, and the likeliest class for each place.", class.name);
     let mut cells = paint::with_heat(&seen.image, &map, ColourMap::Viridis, range, [&seen.stem, &format!("P({})", class.name)])?;
     cells.extend(likeliest(&found.likeliest(), found.places, subject)?);
-    Ok((title.clone(), about, paint::row(&cells, &title)?, None))
+    Ok((title, about, paint::row(&cells)?, None))
 }
 
 /// The value of each channel under the patch, as the network takes it.
@@ -99,7 +99,7 @@ fn pixels(args: &Args, subject: &Subject, seen: &Seen, class: &Chosen, method: M
         let range = if matches!(colours, ColourMap::Diverging) { [-most, most] } else { [0.0, most] };
         let title = format!("{name} of {}", words(class));
         let cells = paint::with_heat(&seen.image, &map, colours, range, [&seen.stem, &class.name])?;
-        Ok((title.clone(), about, paint::row(&cells, &title)?, None))
+        Ok((title, about, paint::row(&cells)?, None))
     };
     match method {
         Method::Integrated => {
@@ -129,7 +129,7 @@ fn pixels(args: &Args, subject: &Subject, seen: &Seen, class: &Chosen, method: M
                 Cell::new(paint::shown(&seen.image)?, &seen.stem),
                 Cell::new(paint::shown(&paint::projection(&found.gradient)?)?, &class.name),
             ];
-            Ok((title.clone(), about, paint::row(&cells, &title)?, None))
+            Ok((title, about, paint::row(&cells)?, None))
         }
         _ => {
             let found = trace(stack, &seen.tensor, &target, Rectifier::Gradient)?;

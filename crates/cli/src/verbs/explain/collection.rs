@@ -46,7 +46,7 @@ pub fn strongest(args: &Args, subject: &Subject, data: &Path) -> Result<Figure> 
     }
     let title = format!("The strongest activations of {layer} over {} pictures, {}", dataset.len(), subject.model);
     let about = "For each map the pictures that moved it most: what moved it, and the part of the picture that it saw.".to_owned();
-    let image = sheet(&cells, 4, Ground::White, Some(&title))?;
+    let image = sheet(&cells, 4, Ground::White, None)?;
     Ok(Figure { title, about, drawing: Drawing::Still(image), of: Of { layer: Some(layer.to_owned()), maps, ..Of::default() } })
 }
 

@@ -20,7 +20,7 @@ pub fn filters(subject: &Subject, wanted: Option<&str>) -> Result<Figure> {
     let (layer, filters) = filters_of(&subject.stack, subject.model, wanted)?;
     let (count, channels, height, width) = filters.dims4()?;
     let title = format!("{count} filters {channels}×{height}×{width} of {layer}, {}", subject.model);
-    let image = sheet(&[Cell::new(draw_filters(&filters)?, "")], 1, Ground::White, Some(&title))?;
+    let image = draw_filters(&filters)?;
     let about = match channels {
         3 => "Each filter as the colours that it looks for; grey is 0.".to_owned(),
         1 => "Each filter; red is positive, blue negative.".to_owned(),
@@ -92,17 +92,21 @@ pub fn activations(subject: &Subject, seen: &Seen, wanted: Option<&str>, maps: &
                 bail!("map {map} of layer `{layer}`: it has maps 0 to {}", count.saturating_sub(1));
             }
             let title = format!("{} of {layer} for {}, {}", shape(&output), seen.stem, subject.model);
-            let cell = Cell::new(drawn(&output, maps, MOST, 56)?, "");
             let about = "The maps of one layer, on one scale: dark is the lowest, yellow the strongest.".to_owned();
-            let image = sheet(&[cell], 1, Ground::White, Some(&title))?;
-            Ok(Figure { title, about, drawing: Drawing::Still(image), of: Of { layer: Some(layer.to_owned()), maps: maps.to_vec(), ..Of::default() } })
+            let image = drawn(&output, maps, MOST, 56)?;
+            Ok(Figure {
+                title,
+                about,
+                drawing: Drawing::Still(image),
+                of: Of { layer: Some(layer.to_owned()), maps: maps.to_vec(), ..Of::default() },
+            })
         }
         None => {
             let cells = all(subject, seen)?.into_iter().map(|(name, maps)| Cell::new(maps, name));
             let cells: Vec<Cell> = [Cell::new(small(&seen.image)?, &seen.stem)].into_iter().chain(cells).collect();
             let title = format!("What {} makes of {}, layer by layer", subject.model, seen.stem);
             let about = format!("The first {FEW} maps of each layer, on one scale for each layer.");
-            let image = sheet(&cells, 3, Ground::White, Some(&title))?;
+            let image = sheet(&cells, 3, Ground::White, None)?;
             Ok(Figure { title, about, drawing: Drawing::Still(image), of: Of::default() })
         }
     }

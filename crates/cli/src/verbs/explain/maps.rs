@@ -25,7 +25,7 @@ pub fn deconvnet(subject: &Subject, seen: &Seen, wanted: Option<&str>, maps: &[u
     }
     let title = format!("Deconvnet: the strongest activations of {layer} for {}, {}", seen.stem, subject.model);
     let about = "Each activation projected back to the pixels that made it, beside the part of the picture that it saw.".to_owned();
-    let image = sheet(&cells, 6, Ground::White, Some(&title))?;
+    let image = sheet(&cells, 6, Ground::White, None)?;
     Ok(Figure { title, about, drawing: Drawing::Still(image), of: Of { layer: Some(layer.to_owned()), maps, ..Of::default() } })
 }
 

@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use cirio_vision::draw::save_frames;
+use cirio_vision::draw::{Cell, Ground, save_frames, sheet};
 use cirio_vision::{Image, write_whole};
 use clap::ValueEnum;
 use serde::Serialize;
@@ -206,8 +206,13 @@ impl Args {
             bail!(Usage(format!("--method {}: over which data set? Name its folder with --data", method.name())));
         }
         let paths = pictures::list(&self.images)?;
-        if self.report.is_some() && paths.len() != 1 {
-            bail!(Usage(format!("--report: a page is about one picture, and {} are given", paths.len())));
+        if let Some(page) = &self.report {
+            if paths.len() != 1 {
+                bail!(Usage(format!("--report: a page is about one picture, and {} are given", paths.len())));
+            }
+            if page.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+                bail!("--report {}: there is no such folder", page.display());
+            }
         }
         let (found, model) = self.network.choose()?;
         let finder = self.method.contains(&Method::Proposals).then(|| proposals::finder(&self.network, &found, &model)).transpose()?;
@@ -274,7 +279,7 @@ impl Args {
         let ending = if matches!(figure.drawing, Drawing::Plot(_)) { "svg" } else { "png" };
         let output = self.out.join(format!("{stem}-{}.{ending}", method.name()));
         match &figure.drawing {
-            Drawing::Still(image) => image.save(&output)?,
+            Drawing::Still(image) => sheet(&[Cell::new(image.clone(), "")], 1, Ground::White, Some(&figure.title))?.save(&output)?,
             Drawing::Moving(frames) => save_frames(&output, frames, FRAME)?,
             Drawing::Plot(svg) => write_whole(&output, svg.as_bytes()).with_context(|| output.display().to_string())?,
         }

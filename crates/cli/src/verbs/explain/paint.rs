@@ -48,9 +48,9 @@ pub fn with_heat(picture: &Image, values: &Heat, colours: ColourMap, range: [f32
     Ok(vec![Cell::new(picture, captions[0]), Cell::new(over, captions[1]), Cell::new(bar, "")])
 }
 
-/// Pictures in a row under a title.
-pub fn row(cells: &[Cell], title: &str) -> Result<Image> {
-    Ok(sheet(cells, cells.len(), Ground::White, Some(title))?)
+/// Pictures in a row.
+pub fn row(cells: &[Cell]) -> Result<Image> {
+    Ok(sheet(cells, cells.len(), Ground::White, None)?)
 }
 
 /// A projection (C, H, W) as a picture: 0 is grey, and what is far from it lighter or darker. A few values may be cut.

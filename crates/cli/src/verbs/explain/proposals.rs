@@ -47,7 +47,7 @@ pub fn figure(finder: &Finder, picture: &Image, stem: &str) -> Result<Figure> {
     }
     let title = format!("From {} proposals to {} boxes, {}", trace.proposals.len(), trace.detections.len(), finder.model.name);
     let about = "Grey anchors became yellow proposals, and those the boxes that were found; then the probability of an object at each place, in all and on each level.".to_owned();
-    let image = sheet(&cells, 4, Ground::White, Some(&title))?;
+    let image = sheet(&cells, 4, Ground::White, None)?;
     Ok(Figure { title, about, drawing: Drawing::Still(image), of: Of::default() })
 }
 
