@@ -84,10 +84,15 @@ impl Files {
         Ok(Self { folder: folder.to_owned(), taken })
     }
 
+    /// The file for a picture.
     pub fn next(&mut self, picture: &Path) -> PathBuf {
-        let stem = stem(picture);
+        self.free(&stem(picture), "png")
+    }
+
+    /// `stem.ending` in the folder, or with a number where that is taken.
+    pub fn free(&mut self, stem: &str, ending: &str) -> PathBuf {
         let whole = fs::canonicalize(&self.folder).unwrap_or_else(|_| self.folder.clone());
-        let names = std::iter::once(format!("{stem}.png")).chain((2..).map(|number| format!("{stem}-{number}.png")));
+        let names = std::iter::once(format!("{stem}.{ending}")).chain((2..).map(|number| format!("{stem}-{number}.{ending}")));
         let mut free = names.filter(|name| self.taken.insert(whole.join(name)));
         self.folder.join(free.next().unwrap_or_default())
     }

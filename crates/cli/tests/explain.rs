@@ -68,6 +68,14 @@ fn layers_maps_and_classes_can_be_chosen() {
     assert_eq!((&drawn[1]["class"]["index"], &drawn[1]["class"]["name"]), (&8.into(), &"bag".into()));
 }
 
+/// Two pictures of one name do not write over each other.
+#[test]
+fn each_picture_has_its_file() {
+    let out = tempfile::tempdir().expect("a folder");
+    let drawn = figures(&[explain(out.path(), &[BOOT, BOOT, "--method", "gradient"]).as_slice(), &LENET].concat());
+    assert!(drawn[0]["output"] != drawn[1]["output"] && drawn[1]["output"].as_str().expect("a path").ends_with("gradient-2.png"));
+}
+
 /// The same command gives the same bytes.
 #[test]
 fn figures_are_the_same_each_time() {
@@ -95,7 +103,7 @@ fn the_body_of_a_detector() {
     let drawn = figures(&explain(out.path(), &["examples/images/scene.png", "--method", "activations,deconvnet,filters"]));
     assert_eq!(drawn.len(), 3);
     assert!(drawn[0]["title"].as_str().expect("a title").contains("conv1"), "{drawn:?}");
-    fails(&explain(out.path(), &["examples/images/scene.png"]), 2, &["maskrcnn_small is a detector"]);
+    fails(&explain(out.path(), &["examples/images/scene.png", "--method", "gradient"]), 2, &["maskrcnn_small is a detector"]);
 }
 
 #[test]
@@ -174,7 +182,8 @@ fn a_data_set_in_the_plane() {
 #[test]
 fn how_a_detector_came_to_its_boxes() {
     let out = tempfile::tempdir().expect("a folder");
-    let drawn = figures(&explain(out.path(), &["examples/images/scene.png", "--method", "proposals"]));
+    let drawn = figures(&explain(out.path(), &["examples/images/scene.png"]));
+    assert_eq!(drawn[0]["method"], "proposals", "what is usual for detectors");
     assert!(drawn[0]["title"].as_str().expect("a title").contains("proposals to"), "{drawn:?}");
     let classifier = [explain(out.path(), &[BOOT, "--method", "proposals"]).as_slice(), &LENET].concat();
     fails(&classifier, 2, &["--method proposals is for detectors; lenet5 is a classifier"]);

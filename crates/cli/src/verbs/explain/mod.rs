@@ -11,7 +11,6 @@ mod report;
 mod scatter;
 mod subject;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -20,10 +19,12 @@ use cirio_vision::{Image, write_whole};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use self::subject::Subject;
+use self::subject::{Seen, Subject};
 use super::data::Part;
 use crate::console::{Usage, print, print_json};
+use crate::detector::Finder;
 use crate::network::Choice;
+use crate::pictures::Files;
 use crate::{parse, pictures};
 
 /// Draws what a network sees: filters, feature maps, what made an activation, where the evidence for a class is.
@@ -33,8 +34,8 @@ pub struct Args {
     images: Vec<PathBuf>,
     #[command(flatten)]
     network: Choice,
-    /// What to draw; several between commas.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "grad-cam")]
+    /// What to draw; several between commas [default: grad-cam for classifiers, proposals for detectors].
+    #[arg(long, value_enum, value_delimiter = ',')]
     method: Vec<Method>,
     /// The layer, e.g. conv1 or layer1.0.conv2 [default: the last with maps; all, for activations; the first, for filters].
     #[arg(long)]
@@ -177,7 +178,7 @@ pub struct Class {
 struct Document<'a> {
     model: &'a str,
     weights: &'a str,
-    figures: Vec<Line>,
+    figures: &'a [Line],
     #[serde(skip_serializing_if = "Option::is_none")]
     report: Option<String>,
 }
@@ -198,96 +199,135 @@ const FRAME: u16 = 400;
 
 impl Args {
     pub fn run(self, json: bool) -> Result<()> {
-        let with_pictures = self.method.iter().any(|method| method.takes_pictures());
-        if with_pictures && self.images.is_empty() {
-            bail!(Usage(format!("--method {}: which picture? Name one, e.g. cirio explain photo.jpg", self.named(Method::takes_pictures))));
-        }
-        if let (Some(method), None) = (self.method.iter().find(|method| method.takes_data()), &self.data) {
-            bail!(Usage(format!("--method {}: over which data set? Name its folder with --data", method.name())));
-        }
-        let paths = pictures::list(&self.images)?;
-        if let Some(page) = &self.report {
-            if paths.len() != 1 {
-                bail!(Usage(format!("--report: a page is about one picture, and {} are given", paths.len())));
-            }
-            if page.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
-                bail!("--report {}: there is no such folder", page.display());
-            }
-        }
         let (found, model) = self.network.choose()?;
-        let finder = self.method.contains(&Method::Proposals).then(|| proposals::finder(&self.network, &found, &model)).transpose()?;
+        let usual = if cirio::find_detector(&model).is_ok() { Method::Proposals } else { Method::GradCam };
+        let methods = if self.method.is_empty() { vec![usual] } else { self.method.clone() };
+        self.check(&methods)?;
+        let paths = pictures::list(&self.images)?;
+        self.check_report(&paths)?;
+        let finder = methods.contains(&Method::Proposals).then(|| proposals::finder(&self.network, &found, &model)).transpose()?;
         let subject = Subject::load(&self.network, found, &model)?;
-        let mut lines = Vec::new();
-        let mut figures = Vec::new();
-        for &method in self.method.iter().filter(|method| !method.takes_pictures()) {
-            figures.push(self.without_picture(&subject, method)?);
-            lines.push(self.save(&figures[figures.len() - 1], None, method, subject.model, json)?);
-        }
-        for path in paths.iter().filter(|_| with_pictures || self.report.is_some()) {
-            let picture = pictures::open(path)?;
-            let seen = subject.see(&picture, pictures::stem(path)).with_context(|| path.display().to_string())?;
-            for &method in self.method.iter().filter(|method| method.takes_pictures()) {
-                let figure = match &finder {
-                    Some(finder) if method == Method::Proposals => proposals::figure(finder, &picture, &seen.stem),
-                    _ => self.of_picture(&subject, &seen, method),
-                };
-                let figure = figure.with_context(|| path.display().to_string())?;
-                lines.push(self.save(&figure, Some(path), method, &seen.stem, json)?);
-                figures.push(figure);
-            }
+        let files = Files::new(&self.out, &paths)?;
+        let mut work = Work { args: &self, methods, subject, finder, files, json, lines: Vec::new() };
+        let general = work.without_pictures()?;
+        let mut reported = None;
+        let looked_at = if work.takes_pictures() || self.report.is_some() { paths.as_slice() } else { &[] };
+        for path in looked_at {
+            let (picture, seen, figures) = work.picture(path)?;
             if let Some(page) = &self.report {
-                report::write(page, &subject, &picture, &seen, &figures)?;
-                if !json {
-                    print(format_args!("{}: a page about {}", page.display(), path.display()))?;
-                }
+                report::write(page, &work.subject, &picture, &seen, general.iter().chain(&figures))?;
+                reported = Some(page.display().to_string());
             }
-            // Of many pictures no more is kept than of one.
-            figures.clear();
         }
-        let report = self.report.as_ref().map(|page| page.display().to_string());
-        match json {
-            true => print_json(&Document { model: subject.model, weights: &subject.weights, figures: lines, report }),
-            false => Ok(()),
-        }
-    }
-
-    fn named(&self, kind: fn(Method) -> bool) -> String {
-        self.method.iter().find(|method| kind(**method)).map(|method| method.name()).unwrap_or_default()
-    }
-
-    fn of_picture(&self, subject: &Subject, seen: &subject::Seen, method: Method) -> Result<Figure> {
-        match method {
-            Method::Activations => layers::activations(subject, seen, self.layer.as_deref(), &self.map),
-            Method::Deconvnet => maps::deconvnet(subject, seen, self.layer.as_deref(), &self.map),
-            Method::Evolution => evolution::maps(subject, seen, self.layer.as_deref(), &self.map),
-            _ => classes::figure(self, subject, seen, method),
+        let Work { subject, lines, .. } = &work;
+        match (json, &reported) {
+            (true, _) => print_json(&Document { model: subject.model, weights: &subject.weights, figures: lines, report: reported }),
+            (false, Some(page)) => print(format_args!("{page}: a page about {}", paths[0].display())),
+            (false, None) => Ok(()),
         }
     }
 
-    fn without_picture(&self, subject: &Subject, method: Method) -> Result<Figure> {
-        match (&self.data, method) {
-            (Some(data), Method::Strongest) => collection::strongest(self, subject, data),
-            (Some(data), Method::Pca | Method::TSne) => collection::embedding(self, subject, data, method),
-            (_, Method::FilterEvolution) => evolution::filters(subject, self.layer.as_deref()),
-            _ => layers::filters(subject, self.layer.as_deref()),
+    /// That there are pictures, or a data set, where a method needs them.
+    fn check(&self, methods: &[Method]) -> Result<()> {
+        let first = |kind: fn(Method) -> bool| methods.iter().copied().find(|&method| kind(method));
+        match (first(Method::takes_pictures), first(Method::takes_data)) {
+            (Some(method), _) if self.images.is_empty() => {
+                bail!(Usage(format!("--method {}: which picture? Name one, e.g. cirio explain photo.jpg", method.name())))
+            }
+            (_, Some(method)) if self.data.is_none() => {
+                bail!(Usage(format!("--method {}: over which data set? Name its folder with --data", method.name())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_report(&self, paths: &[PathBuf]) -> Result<()> {
+        let Some(page) = &self.report else { return Ok(()) };
+        if paths.len() != 1 {
+            bail!(Usage(format!("--report: a page is about one picture, and {} are given", paths.len())));
+        }
+        if page.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+            bail!("--report {}: there is no such folder", page.display());
+        }
+        Ok(())
+    }
+}
+
+/// What is drawn, and what has been.
+struct Work<'a> {
+    args: &'a Args,
+    methods: Vec<Method>,
+    subject: Subject,
+    /// The whole detector, where its proposals are wanted.
+    finder: Option<Finder>,
+    files: Files,
+    json: bool,
+    lines: Vec<Line>,
+}
+
+impl Work<'_> {
+    fn takes_pictures(&self) -> bool {
+        self.methods.iter().any(|method| method.takes_pictures())
+    }
+
+    /// The figures that are of no picture.
+    fn without_pictures(&mut self) -> Result<Vec<Figure>> {
+        let methods: Vec<Method> = self.methods.iter().copied().filter(|method| !method.takes_pictures()).collect();
+        let Args { layer, data, .. } = self.args;
+        let mut figures = Vec::new();
+        for method in methods {
+            let figure = match (data, method) {
+                (Some(data), Method::Strongest) => collection::strongest(self.args, &self.subject, data),
+                (Some(data), Method::Pca | Method::TSne) => collection::embedding(self.args, &self.subject, data, method),
+                (_, Method::FilterEvolution) => evolution::filters(&self.subject, layer.as_deref()),
+                _ => layers::filters(&self.subject, layer.as_deref()),
+            };
+            figures.push(figure?);
+            self.save(&figures[figures.len() - 1], None, method, self.subject.model)?;
+        }
+        Ok(figures)
+    }
+
+    /// A picture, as it is and as the network sees it, with its figures.
+    fn picture(&mut self, path: &Path) -> Result<(Image, Seen, Vec<Figure>)> {
+        let picture = pictures::open(path)?;
+        let named = || path.display().to_string();
+        let seen = self.subject.see(&picture, pictures::stem(path)).with_context(named)?;
+        let methods: Vec<Method> = self.methods.iter().copied().filter(|method| method.takes_pictures()).collect();
+        let mut figures = Vec::new();
+        for method in methods {
+            figures.push(self.figure(&picture, &seen, method).with_context(named)?);
+            self.save(&figures[figures.len() - 1], Some(path), method, &seen.stem)?;
+        }
+        Ok((picture, seen, figures))
+    }
+
+    fn figure(&self, picture: &Image, seen: &Seen, method: Method) -> Result<Figure> {
+        let (subject, Args { layer, map, .. }) = (&self.subject, self.args);
+        match (&self.finder, method) {
+            (Some(finder), Method::Proposals) => proposals::figure(finder, picture, &seen.stem),
+            (_, Method::Activations) => layers::activations(subject, seen, layer.as_deref(), map),
+            (_, Method::Deconvnet) => maps::deconvnet(subject, seen, layer.as_deref(), map),
+            (_, Method::Evolution) => evolution::maps(subject, seen, layer.as_deref(), map),
+            _ => classes::figure(self.args, subject, seen, method),
         }
     }
 
     /// Writes a figure, and says so.
-    fn save(&self, figure: &Figure, picture: Option<&Path>, method: Method, stem: &str, json: bool) -> Result<Line> {
-        fs::create_dir_all(&self.out).with_context(|| format!("cannot make the folder {}", self.out.display()))?;
+    fn save(&mut self, figure: &Figure, picture: Option<&Path>, method: Method, stem: &str) -> Result<()> {
         let ending = if matches!(figure.drawing, Drawing::Plot(_)) { "svg" } else { "png" };
-        let output = self.out.join(format!("{stem}-{}.{ending}", method.name()));
+        let file = self.files.free(&format!("{stem}-{}", method.name()), ending);
         match &figure.drawing {
-            Drawing::Still(image) => sheet(&[Cell::new(image.clone(), "")], 1, Ground::White, Some(&figure.title))?.save(&output)?,
-            Drawing::Moving(frames) => save_frames(&output, frames, FRAME)?,
-            Drawing::Plot(svg) => write_whole(&output, svg.as_bytes()).with_context(|| output.display().to_string())?,
+            Drawing::Still(image) => sheet(&[Cell::new(image.clone(), "")], 1, Ground::White, Some(&figure.title))?.save(&file)?,
+            Drawing::Moving(frames) => save_frames(&file, frames, FRAME)?,
+            Drawing::Plot(svg) => write_whole(&file, svg.as_bytes()).with_context(|| file.display().to_string())?,
         }
-        let output = output.display().to_string();
-        if !json {
+        let output = file.display().to_string();
+        if !self.json {
             print(format_args!("{output}: {}", figure.title))?;
         }
         let picture = picture.map(|path| path.display().to_string());
-        Ok(Line { picture, method: method.name(), title: figure.title.clone(), of: figure.of.clone(), output })
+        self.lines.push(Line { picture, method: method.name(), title: figure.title.clone(), of: figure.of.clone(), output });
+        Ok(())
     }
 }

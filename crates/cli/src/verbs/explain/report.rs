@@ -14,14 +14,14 @@ use super::{Drawing, Figure};
 const TOP: usize = 5;
 
 /// Writes a page: what the network said of the picture, the figures, and the network layer by layer.
-pub fn write(path: &Path, subject: &Subject, picture: &Image, seen: &Seen, figures: &[Figure]) -> Result<()> {
+pub fn write<'a>(path: &Path, subject: &Subject, picture: &Image, seen: &Seen, figures: impl Iterator<Item = &'a Figure>) -> Result<()> {
     let page = Report {
         title: seen.stem.clone(),
         model: subject.model.to_owned(),
         weights: subject.weights.clone(),
         picture: picture.clone(),
         predictions: predictions(subject, seen)?,
-        figures: figures.iter().filter_map(figure).collect(),
+        figures: figures.filter_map(figure).collect(),
         layers: layers(subject, seen)?,
         notes: Vec::new(),
     };
