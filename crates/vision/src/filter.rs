@@ -3,8 +3,12 @@
 //! True convolution flips the kernel, (u∗h)(i, j) = Σ u(i-k, j-l)·h(k, l); what networks call convolution is correlation,
 //! which does not. With a symmetric kernel the two agree.
 
+mod pool;
+
 use std::fmt;
 use std::str::FromStr;
+
+pub use pool::{Pool, PoolKind, pool, pool_image};
 
 use crate::{Error, Image, Result};
 
@@ -49,6 +53,19 @@ impl Matrix {
     #[must_use]
     pub fn rounded(&self) -> Self {
         Self { values: self.values.iter().map(|value| (value + 0.5 + 1e-9 * value.abs().max(1.0)).floor()).collect(), ..*self }
+    }
+
+    /// With what stands beyond the border where windows of this many rows and columns reach, and how many rows above and columns on the
+    /// left that are.
+    pub(crate) fn bordered(&self, rows: usize, columns: usize, border: Border) -> Result<(Self, [usize; 2])> {
+        let (top, left) = (border.before(rows), border.before(columns));
+        let more = |side: usize| if border == Border::None { 0 } else { side - 1 };
+        let (height, width) = (self.rows + more(rows), self.columns + more(columns));
+        let mut values = vec![0.0; height * width];
+        for (row, line) in values.chunks_exact_mut(width).enumerate() {
+            self.write_row(row as isize - top as isize, left, border, line);
+        }
+        Ok((Self::new(height, width, values)?, [top, left]))
     }
 
     fn flipped(&self) -> Self {
@@ -110,23 +127,25 @@ impl FromStr for Matrix {
 impl fmt::Display for Matrix {
     /// Columns under one another, as few decimals as needed, at most four.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |value: &f64| {
-            let rounded = format!("{value:.4}");
-            let short = rounded.trim_end_matches('0').trim_end_matches('.');
-            if short == "-0" { "0".to_owned() } else { short.to_owned() }
-        };
-        let width = self.values.iter().map(|value| text(value).len()).max().unwrap_or(0);
+        let width = self.values.iter().map(|&value| number(value).len()).max().unwrap_or(0);
         for (index, row) in self.iter().enumerate() {
             if index > 0 {
                 writeln!(f)?;
             }
-            for (column, value) in row.iter().enumerate() {
+            for (column, &value) in row.iter().enumerate() {
                 let gap = if column > 0 { " " } else { "" };
-                write!(f, "{gap}{:>width$}", text(value))?;
+                write!(f, "{gap}{:>width$}", number(value))?;
             }
         }
         Ok(())
     }
+}
+
+/// A number with as few decimals as needed, at most four.
+pub(crate) fn number(value: f64) -> String {
+    let rounded = format!("{value:.4}");
+    let short = rounded.trim_end_matches('0').trim_end_matches('.');
+    if short == "-0" { "0".to_owned() } else { short.to_owned() }
 }
 
 /// A filter's kernel.
@@ -213,21 +232,34 @@ pub enum Border {
     Edge,
 }
 
+impl Border {
+    /// Places before the matrix that the first window of this side covers. With a border the kernel's middle goes over every place; an even
+    /// side reaches one place further down or right.
+    fn before(self, side: usize) -> usize {
+        if self == Self::None { 0 } else { (side - 1) / 2 }
+    }
+}
+
+impl Kernel {
+    /// As it lies on the matrix: flipped by a convolution.
+    pub(crate) fn laid_on(&self, operation: Operation) -> Matrix {
+        match operation {
+            Operation::Convolve => self.0.flipped(),
+            Operation::Correlate => self.0.clone(),
+        }
+    }
+}
+
 /// Slides the kernel over the matrix, `stride` places at a time.
 ///
 /// # Errors
 /// When the stride is 0 or the kernel is larger than the matrix and there is no border.
 pub fn filter(input: &Matrix, kernel: &Kernel, operation: Operation, border: Border, stride: usize) -> Result<Matrix> {
-    let kernel = match operation {
-        Operation::Convolve => kernel.0.flipped(),
-        Operation::Correlate => kernel.0.clone(),
-    };
+    let kernel = kernel.laid_on(operation);
     if stride == 0 {
         return Err(Error::Setting("the stride is 0, it must be at least 1".into()));
     }
-    // With a border the kernel's middle goes over every place; an even side reaches one place further down or right.
-    let before = |side: usize| if border == Border::None { 0 } else { (side - 1) / 2 };
-    let (top, left) = (before(kernel.rows), before(kernel.columns));
+    let (top, left) = (border.before(kernel.rows), border.before(kernel.columns));
     let outputs = |input: usize, side: usize| match border {
         Border::None => input.checked_sub(side).map(|slack| slack / stride + 1),
         Border::Zero | Border::Edge => Some((input - 1) / stride + 1),
@@ -258,15 +290,21 @@ pub fn filter(input: &Matrix, kernel: &Kernel, operation: Operation, border: Bor
 
 /// Filters each channel of a picture; values are rounded half up, as [`Matrix::rounded`] does, and cut to 0 … 255.
 pub fn filter_image(image: &Image, kernel: &Kernel, operation: Operation, border: Border, stride: usize) -> Result<Image> {
-    let channel = |channel: usize| {
-        let values = image.data()[channel..].iter().step_by(image.channels()).map(|&value| f64::from(value));
-        let plane = Matrix::new(image.height(), image.width(), values.collect())?;
-        Ok(filter(&plane, kernel, operation, border, stride)?.rounded())
-    };
-    let planes = (0..image.channels()).map(channel).collect::<Result<Vec<_>>>()?;
+    by_channel(image, |plane| filter(plane, kernel, operation, border, stride))
+}
+
+/// Does the same to each channel; values are rounded half up and cut to 0 … 255.
+fn by_channel(image: &Image, change: impl Fn(&Matrix) -> Result<Matrix>) -> Result<Image> {
+    let planes = (0..image.channels()).map(|channel| Ok(change(&plane(image, channel)?)?.rounded())).collect::<Result<Vec<_>>>()?;
     let (height, width) = planes.first().map_or((0, 0), |plane| (plane.rows, plane.columns));
     let pixels = (0..height * width).flat_map(|at| planes.iter().map(move |plane| plane.values[at].clamp(0.0, 255.0) as u8));
     Image::new(width, height, image.channels(), pixels.collect())
+}
+
+/// One channel of a picture, which has it, as a matrix.
+pub(crate) fn plane(image: &Image, channel: usize) -> Result<Matrix> {
+    let values = image.data()[channel..].iter().step_by(image.channels()).map(|&value| f64::from(value));
+    Matrix::new(image.height(), image.width(), values.collect())
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod error;
 mod files;
 pub mod filter;
 mod image;
+pub mod lesson;
 mod preprocess;
 mod resize;
 mod tensor;

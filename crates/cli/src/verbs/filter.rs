@@ -1,11 +1,13 @@
-//! `cirio filter`: convolution and correlation of a picture, or of a matrix typed as text.
+//! `cirio filter`: convolution and correlation of a picture, or of a matrix typed as text, and drawings of how they work.
 
 use std::io::Read;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use cirio_vision::Image;
-use cirio_vision::filter::{Border, Kernel, Matrix, Operation, filter, filter_image};
+use cirio_vision::draw::save_frames;
+use cirio_vision::filter::{Border, Kernel, Matrix, Operation, Pool, filter_image, pool_image};
+use cirio_vision::lesson::{Lesson, stages, steps};
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -30,9 +32,16 @@ pub struct Args {
     /// Places from one window to the next.
     #[arg(long, short, default_value = "1", value_parser = parse::count)]
     stride: usize,
+    /// Pool the result: `max:2` or `avg:2` for windows of 2×2 side by side, `max:3:2` for 3×3 with a stride of 2.
+    #[arg(long, value_name = "KIND:SIDE[:STRIDE]")]
+    pool: Option<Pool>,
     /// Round the numbers of a matrix half up to whole ones.
     #[arg(long)]
     round: bool,
+    /// Draw how it is done, as PNG. Of a matrix of up to 16 rows and columns, padding included: window for window with all sums, as an animation
+    /// that browsers play. Of a picture: one sheet with the picture, filtered, with the stride, pooled, and the arithmetic of the sizes.
+    #[arg(long, value_name = "FILE.png")]
+    steps: Option<PathBuf>,
     /// Where the filtered picture is written, as PNG.
     #[arg(long, short)]
     out: Option<PathBuf>,
@@ -61,54 +70,85 @@ impl From<Pad> for Border {
 #[derive(Serialize)]
 struct MatrixDocument<'a> {
     output: Vec<&'a [f64]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steps: Option<Steps>,
+}
+
+/// A drawn lesson.
+#[derive(Serialize)]
+struct Steps {
+    file: String,
+    pictures: usize,
 }
 
 #[derive(Serialize)]
 struct PictureDocument {
-    output: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<String>,
     size: [usize; 2],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steps: Option<String>,
 }
 
 /// The longest matrix that is read from standard input.
 const LONGEST: u64 = 64 << 20;
 
+/// How long each step of a lesson is seen, in thousandths of a second.
+const STEP_MS: u16 = 900;
+
 impl Args {
     pub fn run(self, json: bool) -> Result<()> {
         let kernel: Kernel = self.kernel.parse().map_err(|error| Usage(format!("--kernel: {error}")))?;
         let operation = if self.correlate { Operation::Correlate } else { Operation::Convolve };
-        match self.input.as_os_str() == "-" {
-            true => self.matrix(&kernel, operation, json),
-            false => self.picture(&kernel, operation, json),
+        let of_matrix = self.input.as_os_str() == "-";
+        let border = self.pad.map_or(if of_matrix { Border::None } else { Border::Edge }, Border::from);
+        let lesson = Lesson { kernel, operation, border, stride: self.stride, pool: self.pool, round: self.round };
+        match of_matrix {
+            true => self.matrix(&lesson, json),
+            false => self.picture(&lesson, json),
         }
     }
 
-    fn matrix(&self, kernel: &Kernel, operation: Operation, json: bool) -> Result<()> {
+    fn matrix(&self, lesson: &Lesson, json: bool) -> Result<()> {
         if self.out.is_some() {
-            bail!(Usage("--out is for pictures; a matrix is printed".into()));
+            bail!(Usage("--out is for pictures; a matrix is printed, and --steps draws it".into()));
         }
         let mut text = String::new();
         std::io::stdin().lock().take(LONGEST).read_to_string(&mut text).context("standard input")?;
         let input: Matrix = text.parse().context("standard input")?;
-        let output = filter(&input, kernel, operation, self.pad.map_or(Border::None, Border::from), self.stride)?;
-        let output = if self.round { output.rounded() } else { output };
+        let output = lesson.output(&input)?;
+        let drawn = |path: &PathBuf| -> Result<Steps> {
+            let pictures = steps(&input, lesson)?;
+            save_frames(path, &pictures, STEP_MS)?;
+            Ok(Steps { file: path.display().to_string(), pictures: pictures.len() })
+        };
+        let steps = self.steps.as_ref().map(drawn).transpose()?;
         match json {
-            true => print_json(&MatrixDocument { output: output.iter().collect() }),
+            true => print_json(&MatrixDocument { output: output.iter().collect(), steps }),
             false => print(output),
         }
     }
 
-    fn picture(&self, kernel: &Kernel, operation: Operation, json: bool) -> Result<()> {
-        let Some(out) = &self.out else {
-            bail!(Usage("where is the filtered picture to go? Add --out FILE.png".into()));
-        };
-        let image = Image::open(&self.input)?;
-        let filtered = filter_image(&image, kernel, operation, self.pad.map_or(Border::Edge, Border::from), self.stride)?;
-        filtered.save(out)?;
-        let output = out.display().to_string();
-        match json {
-            true => print_json(&PictureDocument { output, size: [filtered.width(), filtered.height()] }),
-            false => print(format_args!("{output}: {}×{}", filtered.width(), filtered.height())),
+    fn picture(&self, lesson: &Lesson, json: bool) -> Result<()> {
+        if self.out.is_none() && self.steps.is_none() {
+            bail!(Usage("where is the filtered picture to go? Add --out FILE.png, or --steps FILE.png for a sheet of all steps".into()));
         }
+        let image = Image::open(&self.input)?;
+        let filtered = filter_image(&image, &lesson.kernel, lesson.operation, lesson.border, lesson.stride)?;
+        let filtered = lesson.pool.map_or(Ok(filtered.clone()), |windows| pool_image(&filtered, windows))?;
+        if let Some(out) = &self.out {
+            filtered.save(out)?;
+        }
+        if let Some(sheet) = &self.steps {
+            stages(&image, lesson)?.save(sheet)?;
+        }
+        let name = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let (output, steps, size) = (name(&self.out), name(&self.steps), [filtered.width(), filtered.height()]);
+        if json {
+            return print_json(&PictureDocument { output, size, steps });
+        }
+        let files = [output, steps].into_iter().flatten().collect::<Vec<_>>().join(", ");
+        print(format_args!("{files}: {}×{}", size[0], size[1]))
     }
 }
 

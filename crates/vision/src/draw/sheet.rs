@@ -39,7 +39,7 @@ impl Ground {
 pub struct Cell {
     /// The picture.
     pub picture: Image,
-    /// One line of words above it.
+    /// Words above it, in lines.
     pub caption: String,
 }
 
@@ -65,13 +65,15 @@ pub fn sheet(cells: &[Cell], columns: usize, ground: Ground, title: Option<&str>
     let widths: Vec<usize> = (0..columns).map(widest).collect();
     let heights: Vec<usize> = cells.chunks(columns).map(|row| row.iter().map(|cell| cell.picture.height()).max().unwrap_or(0)).collect();
 
-    let fits = |size: &usize| cells.iter().enumerate().all(|(at, cell)| size * LETTER * length(&cell.caption) <= widths[at % columns]);
+    let longest = |cell: &Cell| cell.caption.lines().map(length).max().unwrap_or(0);
+    let fits = |size: &usize| cells.iter().enumerate().all(|(at, cell)| size * LETTER * longest(cell) <= widths[at % columns]);
     let size = [2, 1].into_iter().find(fits).unwrap_or(1);
-    let line = if cells.iter().any(|cell| !cell.caption.is_empty()) { size * LETTER + GAP / 2 } else { 0 };
+    let line = size * LETTER + GAP / 2;
+    let caption = line * cells.iter().map(|cell| cell.caption.lines().count()).max().unwrap_or(0);
     let width = widths.iter().sum::<usize>() + (columns + 1) * GAP;
     let (title, title_size) = headline(title.unwrap_or_default(), width - 2 * GAP);
     let top = if title.is_empty() { GAP } else { 2 * GAP + title_size * LETTER };
-    let height = top + heights.iter().map(|height| line + height + GAP).sum::<usize>();
+    let height = top + heights.iter().map(|height| caption + height + GAP).sum::<usize>();
 
     let mut canvas = Canvas::empty(width, height, ground.paper())?;
     canvas.words([GAP, GAP], title_size, &title, ground.ink());
@@ -79,11 +81,13 @@ pub fn sheet(cells: &[Cell], columns: usize, ground: Ground, title: Option<&str>
     for (row, height) in cells.chunks(columns).zip(heights) {
         let mut left = GAP;
         for (cell, width) in row.iter().zip(&widths) {
-            canvas.words([left, upper], size, &cut(&cell.caption, width / (size * LETTER)), ground.ink());
-            canvas.paste([left, upper + line], &cell.picture);
+            for (index, words) in cell.caption.lines().enumerate() {
+                canvas.words([left, upper + index * line], size, &cut(words, width / (size * LETTER)), ground.ink());
+            }
+            canvas.paste([left, upper + caption], &cell.picture);
             left += width + GAP;
         }
-        upper += line + height + GAP;
+        upper += caption + height + GAP;
     }
     canvas.into_image()
 }
@@ -133,6 +137,7 @@ mod tests {
         let words = bounds(&small, 228).expect("words");
         assert!(words[0] >= 8 && words[1] >= 8 && words[2] <= 32 && words[3] <= 16, "{words:?}");
         assert_eq!(small, sheet(&[cell(24, 6, 1, "ab…")], 1, Ground::Dark, None)?);
+        assert_eq!(sheet(&[cell(24, 6, 1, "abc\nb")], 1, Ground::Dark, None)?.height(), small.height() + 12, "two lines");
         let large = sheet(&[cell(64, 6, 1, "abcd")], 1, Ground::White, Some("title"))?;
         assert_eq!(
             bounds(&large, 1),
