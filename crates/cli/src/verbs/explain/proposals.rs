@@ -1,6 +1,7 @@
 //! How a detector came to its boxes.
 
 use anyhow::{Result, bail};
+use candle_core::Tensor;
 use cirio_detection::Trace;
 use cirio_explain::Heat;
 use cirio_explain::detector::{Origin, level_objectness, objectness, origin};
@@ -29,7 +30,7 @@ pub fn finder(choice: &Choice, found: &Resolved, model: &str) -> Result<Finder> 
     }
 }
 
-/// The boxes that were found; how likely an object is at each place; the way from anchors over proposals to boxes; and each level by itself.
+/// The boxes that were found; how likely an object is at each place; the way from anchors over proposals to boxes; and each level by itself: objects and maps.
 pub fn figure(finder: &Finder, picture: &Image, stem: &str) -> Result<Figure> {
     let picture = picture.to_rgb();
     let trace = finder.detector.trace(&to_tensor(&picture, &[0.0; 3], &[1.0; 3], &finder.device)?)?;
@@ -41,14 +42,25 @@ pub fn figure(finder: &Finder, picture: &Image, stem: &str) -> Result<Figure> {
         Cell::new(over(&shown, &likely)?, "an object at each place"),
         Cell::new(legend(ColourMap::Magma, [0.0, 1.0], shown.height(), Direction::Up, Ground::White)?, ""),
     ];
-    for level in 0..trace.levels.len() {
-        let [_, rows, columns] = *trace.levels[level].objectness.dims() else { continue };
-        cells.push(Cell::new(over(&shown, &level_objectness(&trace, level)?)?, format!("level {level}, {rows}×{columns}")));
+    for (number, level) in trace.levels.iter().enumerate() {
+        let (maps, rows, columns) = level.features.dims3()?;
+        let strength = strength(&trace, &level.features)?;
+        let strong = overlay(&shown, &strength.values, strength.width, strength.height, ColourMap::Viridis, 1.0)?;
+        cells.push(Cell::new(over(&shown, &level_objectness(&trace, number)?)?, format!("level {number}: objects")));
+        cells.push(Cell::new(strong, format!("level {number}: {maps} maps, {rows}×{columns}")));
     }
     let title = format!("From {} proposals to {} boxes, {}", trace.proposals.len(), trace.detections.len(), finder.model.name);
-    let about = "Grey anchors became yellow proposals, and those the boxes that were found; then the probability of an object at each place, in all and on each level.".to_owned();
+    let about = "Grey anchors became yellow proposals, and those the boxes that were found; then the probability of an object at each place, in all and on each level, and how strong the maps of each level are.".to_owned();
     let image = sheet(&cells, 4, Ground::White, None)?;
     Ok(Figure { title, about, drawing: Drawing::Still(image), of: Of::default() })
+}
+
+/// How strong the maps (C, h, w) of a level are at each place: the mean of their absolute values, where the picture is and not the filling.
+fn strength(trace: &Trace, features: &Tensor) -> Result<Heat> {
+    let mean = features.abs()?.mean(0)?;
+    let inside = |axis: usize, places: usize| (places * trace.size[axis]).div_ceil(trace.padded[axis].max(1)).clamp(1, places);
+    let (rows, columns) = mean.dims2()?;
+    Ok(Heat::from_tensor(&mean.narrow(0, 0, inside(0, rows))?.narrow(1, 0, inside(1, columns))?)?)
 }
 
 fn over(picture: &Image, heat: &Heat) -> Result<Image> {
