@@ -10,34 +10,32 @@ use cirio_explain::{
 use cirio_vision::draw::{Cell, ColourMap, Ground, enlarge, sheet};
 use cirio_vision::{Image, class_colour, resize};
 
-use super::subject::{Chosen, Eye, Seen, Subject};
-use super::{Args, Class, Drawing, Figure, Method, Of, paint};
+use super::subject::{Eye, Seen, Subject};
+use super::{Args, Class, Figure, Method, Of, paint};
 
 /// A figure about a class of a picture.
 pub fn figure(args: &Args, subject: &Subject, seen: &Seen, method: Method) -> Result<Figure> {
     let class = subject.class(seen, args.class.as_deref())?;
-    let (title, about, image, layer) = match method {
-        Method::GradCam | Method::GradCamPp => cam(args, subject, seen, &class, method)?,
-        Method::Occlusion => occluded(args, subject, seen, &class)?,
-        _ => pixels(args, subject, seen, &class, method)?,
-    };
-    let of = Of { class: Some(Class { index: class.index, name: class.name, probability: class.probability }), layer, maps: Vec::new() };
-    Ok(Figure { title, about, drawing: Drawing::Still(image), of })
+    let mut figure = match method {
+        Method::GradCam => cam(args, subject, seen, &class, "Grad-CAM", Weighing::GradCam),
+        Method::GradCamPp => cam(args, subject, seen, &class, "Grad-CAM++", Weighing::PlusPlus),
+        Method::Occlusion => occluded(args, subject, seen, &class),
+        Method::Guided => guided(subject, seen, &class),
+        Method::Integrated => integrated(args, subject, seen, &class),
+        Method::SmoothGrad => smooth(args, subject, seen, &class),
+        _ => gradient(subject, seen, &class),
+    }?;
+    figure.of.class = Some(class);
+    Ok(figure)
 }
 
-type Drawn = (String, String, Image, Option<String>);
-
 /// `ankle-boot 99.98 %`.
-fn words(class: &Chosen) -> String {
+fn words(class: &Class) -> String {
     format!("{} {:.2} %", class.name, 100.0 * class.probability)
 }
 
-fn cam(args: &Args, subject: &Subject, seen: &Seen, class: &Chosen, method: Method) -> Result<Drawn> {
+fn cam(args: &Args, subject: &Subject, seen: &Seen, class: &Class, name: &str, weighing: Weighing) -> Result<Figure> {
     let layer = subject.layer(args.layer.as_deref())?;
-    let (name, weighing) = match method {
-        Method::GradCamPp => ("Grad-CAM++", Weighing::PlusPlus),
-        _ => ("Grad-CAM", Weighing::GradCam),
-    };
     let map = class_activation(&subject.stack, &seen.tensor, layer, class.index, weighing)?;
     let most = map.values.iter().copied().fold(0f32, f32::max);
     let relative = Heat { values: map.values.iter().map(|value| value / most).collect(), ..map };
@@ -45,10 +43,10 @@ fn cam(args: &Args, subject: &Subject, seen: &Seen, class: &Chosen, method: Meth
     let about = format!("Where the maps of {layer} speak for {}; 1 is the strongest place.", class.name);
     let cells = paint::with_heat(&seen.image, &relative, ColourMap::Magma, [0.0, 1.0], [&seen.stem, &class.name])?;
     let image = paint::row(&cells)?;
-    Ok((title, about, image, Some(layer.to_owned())))
+    Ok(Figure { of: Of { layer: Some(layer.to_owned()), ..Of::default() }, ..Figure::still(title, about, image) })
 }
 
-fn occluded(args: &Args, subject: &Subject, seen: &Seen, class: &Chosen) -> Result<Drawn> {
+fn occluded(args: &Args, subject: &Subject, seen: &Seen, class: &Class) -> Result<Figure> {
     let usual = Occluder::places(14, seen.size());
     let patch = args.patch.unwrap_or(usual.patch);
     let stride = args.stride.unwrap_or_else(|| match args.patch {
@@ -65,7 +63,7 @@ fn occluded(args: &Args, subject: &Subject, seen: &Seen, class: &Chosen) -> Resu
     let about = format!("The probability of {} as a patch hides parts of the picture, and the likeliest class for each place.", class.name);
     let mut cells = paint::with_heat(&seen.image, &map, ColourMap::Viridis, range, [&seen.stem, &format!("P({})", class.name)])?;
     cells.extend(likeliest(&found.likeliest(), found.places, subject)?);
-    Ok((title, about, paint::row(&cells)?, None))
+    Ok(Figure::still(title, about, paint::row(&cells)?))
 }
 
 /// The value of each channel under the patch, as the network takes it.
@@ -92,50 +90,44 @@ fn likeliest(classes: &[usize], [rows, columns]: [usize; 2], subject: &Subject) 
     Ok([Cell::new(places, "likeliest class"), Cell::new(sheet(&names, 1, Ground::White, None)?, "")])
 }
 
-fn pixels(args: &Args, subject: &Subject, seen: &Seen, class: &Chosen, method: Method) -> Result<Drawn> {
-    let (stack, target) = (&subject.stack, Target::Class(class.index));
-    let finish = |name: &str, about: String, map: Heat, colours: ColourMap| -> Result<Drawn> {
-        let most = map.values.iter().fold(0f32, |most, value| most.max(value.abs()));
-        let range = if matches!(colours, ColourMap::Diverging) { [-most, most] } else { [0.0, most] };
-        let title = format!("{name} of {}", words(class));
-        let cells = paint::with_heat(&seen.image, &map, colours, range, [&seen.stem, &class.name])?;
-        Ok((title, about, paint::row(&cells)?, None))
-    };
-    match method {
-        Method::Integrated => {
-            let black = black(subject, seen)?;
-            let found = integrated_gradients(stack, &seen.tensor, &black, class.index, args.steps)?;
-            let sum = found.attribution.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?;
-            let about = format!(
-                "The score {:.3} above black, divided among the pixels in {} steps; they add up to {sum:.3}.",
-                found.difference, args.steps
-            );
-            finish("Integrated gradients", about, Heat::from_tensor(&found.attribution.sum(0)?)?, ColourMap::Diverging)
-        }
-        Method::SmoothGrad => {
-            let values: Vec<f32> = seen.tensor.flatten_all()?.to_vec1()?;
-            let (low, high) =
-                values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &value| (low.min(value), high.max(value)));
-            let noise = args.noise * f64::from((high - low).max(0.0));
-            let gradient = smooth_grad(stack, &seen.tensor, class.index, args.steps, noise, args.seed)?;
-            let about = format!("How much each pixel changes the score, averaged over {} copies with noise.", args.steps);
-            finish("SmoothGrad", about, saliency(&gradient)?, ColourMap::Magma)
-        }
-        Method::Guided => {
-            let found = trace(stack, &seen.tensor, &target, Rectifier::Guided)?;
-            let title = format!("Guided backpropagation of {}", words(class));
-            let about = "What raises the score along paths that are raised themselves.".to_owned();
-            let cells = [
-                Cell::new(paint::shown(&seen.image)?, &seen.stem),
-                Cell::new(paint::shown(&paint::projection(&found.gradient)?)?, &class.name),
-            ];
-            Ok((title, about, paint::row(&cells)?, None))
-        }
-        _ => {
-            let found = trace(stack, &seen.tensor, &target, Rectifier::Gradient)?;
-            finish("Gradient", "How much each pixel changes the score.".to_owned(), found.saliency()?, ColourMap::Magma)
-        }
-    }
+fn gradient(subject: &Subject, seen: &Seen, class: &Class) -> Result<Figure> {
+    let found = trace(&subject.stack, &seen.tensor, &Target::Class(class.index), Rectifier::Gradient)?;
+    over_pixels(seen, class, "Gradient", "How much each pixel changes the score.".to_owned(), &found.saliency()?, ColourMap::Magma)
+}
+
+fn smooth(args: &Args, subject: &Subject, seen: &Seen, class: &Class) -> Result<Figure> {
+    let values: Vec<f32> = seen.tensor.flatten_all()?.to_vec1()?;
+    let (low, high) = values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &value| (low.min(value), high.max(value)));
+    let noise = args.noise * f64::from((high - low).max(0.0));
+    let gradient = smooth_grad(&subject.stack, &seen.tensor, class.index, args.steps, noise, args.seed)?;
+    let about = format!("How much each pixel changes the score, averaged over {} copies with noise.", args.steps);
+    over_pixels(seen, class, "SmoothGrad", about, &saliency(&gradient)?, ColourMap::Magma)
+}
+
+fn integrated(args: &Args, subject: &Subject, seen: &Seen, class: &Class) -> Result<Figure> {
+    let black = black(subject, seen)?;
+    let found = integrated_gradients(&subject.stack, &seen.tensor, &black, class.index, args.steps)?;
+    let sum = found.attribution.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?;
+    let (difference, steps) = (found.difference, args.steps);
+    let about = format!("The score {difference:.3} above black, divided among the pixels in {steps} steps; they add up to {sum:.3}.");
+    let map = Heat::from_tensor(&found.attribution.sum(0)?)?;
+    over_pixels(seen, class, "Integrated gradients", about, &map, ColourMap::Diverging)
+}
+
+fn over_pixels(seen: &Seen, class: &Class, name: &str, about: String, map: &Heat, colours: ColourMap) -> Result<Figure> {
+    let most = map.values.iter().fold(0f32, |most, value| most.max(value.abs()));
+    let range = if matches!(colours, ColourMap::Diverging) { [-most, most] } else { [0.0, most] };
+    let cells = paint::with_heat(&seen.image, map, colours, range, [&seen.stem, &class.name])?;
+    Ok(Figure::still(format!("{name} of {}", words(class)), about, paint::row(&cells)?))
+}
+
+fn guided(subject: &Subject, seen: &Seen, class: &Class) -> Result<Figure> {
+    let found = trace(&subject.stack, &seen.tensor, &Target::Class(class.index), Rectifier::Guided)?;
+    let title = format!("Guided backpropagation of {}", words(class));
+    let about = "What raises the score along paths that are raised themselves.".to_owned();
+    let back = paint::shown(&paint::projection(&found.gradient)?)?;
+    let cells = [Cell::new(paint::shown(&seen.image)?, &seen.stem), Cell::new(back, &class.name)];
+    Ok(Figure::still(title, about, paint::row(&cells)?))
 }
 
 /// A black picture as the network takes it.

@@ -47,7 +47,7 @@ pub fn strongest(args: &Args, subject: &Subject, data: &Path) -> Result<Figure> 
     let title = format!("The strongest activations of {layer} over {} pictures, {}", dataset.len(), subject.model);
     let about = "For each map the pictures that moved it most: what moved it, and the part of the picture that it saw.".to_owned();
     let image = sheet(&cells, 4, Ground::White, None)?;
-    Ok(Figure { title, about, drawing: Drawing::Still(image), of: Of { layer: Some(layer.to_owned()), maps, ..Of::default() } })
+    Ok(Figure { of: Of { layer: Some(layer.to_owned()), maps, ..Of::default() }, ..Figure::still(title, about, image) })
 }
 
 /// The pictures of a data set in the plane, by the features that a layer gives them; maps count by their means.

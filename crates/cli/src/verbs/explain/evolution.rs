@@ -41,7 +41,7 @@ pub fn maps(subject: &Subject, seen: &Seen, wanted: Option<&str>, maps: &[usize]
     let title = format!("Maps of {layer} for {} as training goes on, {}", seen.stem, subject.model);
     let about = "Each map after some epochs, each on its own scale, and its strongest activation projected back to the pixels.".to_owned();
     let image = sheet(&cells, snapshots.len(), Ground::White, None)?;
-    Ok(Figure { title, about, drawing: Drawing::Still(image), of: Of { layer: Some(layer.to_owned()), maps, ..Of::default() } })
+    Ok(Figure { of: Of { layer: Some(layer.to_owned()), maps, ..Of::default() }, ..Figure::still(title, about, image) })
 }
 
 /// A map's answer, and its strongest activation projected back; grey where the map is dead still.

@@ -7,7 +7,7 @@ use cirio_vision::draw::{Cell, ColourMap, Ground, enlarge, grid, sheet};
 use cirio_vision::{Image, from_tensor, resize_short_side};
 
 use super::subject::{Seen, Subject};
-use super::{Drawing, Figure, Of, paint};
+use super::{Figure, Of, paint};
 
 /// The most filters, or maps, that are drawn of a layer by itself.
 const MOST: usize = 256;
@@ -26,7 +26,7 @@ pub fn filters(subject: &Subject, wanted: Option<&str>) -> Result<Figure> {
         1 => "Each filter; red is positive, blue negative.".to_owned(),
         _ => format!("Each row is a filter, its first {} channels side by side; red is positive, blue negative.", channels.min(FEW)),
     };
-    Ok(Figure { title, about, drawing: Drawing::Still(image), of: Of { layer: Some(layer), ..Of::default() } })
+    Ok(Figure { of: Of { layer: Some(layer), ..Of::default() }, ..Figure::still(title, about, image) })
 }
 
 /// The first layer with filters, or the one that was asked for, and its filters (F, C, h, w).
@@ -94,12 +94,8 @@ pub fn activations(subject: &Subject, seen: &Seen, wanted: Option<&str>, maps: &
             let title = format!("{} of {layer} for {}, {}", shape(&output), seen.stem, subject.model);
             let about = "The maps of one layer, on one scale: dark is the lowest, yellow the strongest.".to_owned();
             let image = drawn(&output, maps, MOST, 56)?;
-            Ok(Figure {
-                title,
-                about,
-                drawing: Drawing::Still(image),
-                of: Of { layer: Some(layer.to_owned()), maps: maps.to_vec(), ..Of::default() },
-            })
+            let of = Of { layer: Some(layer.to_owned()), maps: maps.to_vec(), ..Of::default() };
+            Ok(Figure { of, ..Figure::still(title, about, image) })
         }
         None => {
             let cells = all(subject, seen)?.into_iter().map(|(name, maps)| Cell::new(maps, name));
@@ -107,7 +103,7 @@ pub fn activations(subject: &Subject, seen: &Seen, wanted: Option<&str>, maps: &
             let title = format!("What {} makes of {}, layer by layer", subject.model, seen.stem);
             let about = format!("The first {FEW} maps of each layer, on one scale for each layer.");
             let image = sheet(&cells, 3, Ground::White, None)?;
-            Ok(Figure { title, about, drawing: Drawing::Still(image), of: Of::default() })
+            Ok(Figure::still(title, about, image))
         }
     }
 }

@@ -7,7 +7,7 @@ use cirio_vision::draw::{Cell, Ground, enlarge, sheet};
 use cirio_vision::{Image, crop, pad};
 
 use super::subject::{Seen, Subject};
-use super::{Drawing, Figure, Of, paint};
+use super::{Figure, Of, paint};
 
 /// Maps, or pictures of a map, that are drawn.
 pub const NINE: usize = 9;
@@ -26,7 +26,7 @@ pub fn deconvnet(subject: &Subject, seen: &Seen, wanted: Option<&str>, maps: &[u
     let title = format!("Deconvnet: the strongest activations of {layer} for {}, {}", seen.stem, subject.model);
     let about = "Each activation projected back to the pixels that made it, beside the part of the picture that it saw.".to_owned();
     let image = sheet(&cells, 6, Ground::White, None)?;
-    Ok(Figure { title, about, drawing: Drawing::Still(image), of: Of { layer: Some(layer.to_owned()), maps, ..Of::default() } })
+    Ok(Figure { of: Of { layer: Some(layer.to_owned()), maps, ..Of::default() }, ..Figure::still(title, about, image) })
 }
 
 /// The maps of a layer with the strongest activations.

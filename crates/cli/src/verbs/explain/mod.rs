@@ -155,6 +155,13 @@ pub struct Figure {
     pub of: Of,
 }
 
+impl Figure {
+    /// A picture, of nothing in particular.
+    fn still(title: String, about: String, image: Image) -> Self {
+        Self { title, about, drawing: Drawing::Still(image), of: Of::default() }
+    }
+}
+
 /// What a figure is of.
 #[derive(Clone, Default, Serialize)]
 pub struct Of {

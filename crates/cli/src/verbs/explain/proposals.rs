@@ -9,7 +9,7 @@ use cirio_hub::Resolved;
 use cirio_vision::draw::{Cell, ColourMap, Direction, Ground, legend, overlay, sheet};
 use cirio_vision::{Canvas, Image, class_colour, to_tensor};
 
-use super::{Drawing, Figure, Of, paint};
+use super::{Figure, paint};
 use crate::console::Usage;
 use crate::detector::{Finder, Rules};
 use crate::drawing::Drawing as Objects;
@@ -52,7 +52,7 @@ pub fn figure(finder: &Finder, picture: &Image, stem: &str) -> Result<Figure> {
     let title = format!("From {} proposals to {} boxes, {}", trace.proposals.len(), trace.detections.len(), finder.model.name);
     let about = "Grey anchors became yellow proposals, and those the boxes that were found; then the probability of an object at each place, in all and on each level, and how strong the maps of each level are.".to_owned();
     let image = sheet(&cells, 4, Ground::White, None)?;
-    Ok(Figure { title, about, drawing: Drawing::Still(image), of: Of::default() })
+    Ok(Figure::still(title, about, image))
 }
 
 /// How strong the maps (C, h, w) of a level are at each place: the mean of their absolute values, where the picture is and not the filling.

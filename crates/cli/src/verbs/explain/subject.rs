@@ -12,6 +12,7 @@ use cirio_hub::Resolved;
 use cirio_nn::{Inference, InferenceConfig, Layers, Table, Volume, ops};
 use cirio_vision::{Image, Preprocess, from_tensor, to_tensor};
 
+use super::Class;
 use crate::console::Usage;
 use crate::detector::{Found, Rules};
 use crate::network::{Choice, Loaded};
@@ -52,13 +53,6 @@ impl Seen {
     pub fn size(&self) -> [usize; 2] {
         [self.image.height(), self.image.width()]
     }
-}
-
-/// A class of a picture.
-pub struct Chosen {
-    pub index: usize,
-    pub name: String,
-    pub probability: f32,
 }
 
 impl Subject {
@@ -128,7 +122,7 @@ impl Subject {
     }
 
     /// The class that was asked for by name or number, or else the likeliest.
-    pub fn class(&self, seen: &Seen, wanted: Option<&str>) -> Result<Chosen> {
+    pub fn class(&self, seen: &Seen, wanted: Option<&str>) -> Result<Class> {
         if self.classes.is_empty() {
             bail!(Usage(format!(
                 "{} is a detector: what it says of a box is --method proposals; its layers can be looked at as others'",
@@ -143,7 +137,7 @@ impl Subject {
             }
         };
         let probability = probabilities.get(index).copied().unwrap_or(f32::NAN);
-        Ok(Chosen { index, name: self.classes[index].clone(), probability })
+        Ok(Class { index, name: self.classes[index].clone(), probability })
     }
 
     fn class_index(&self, wanted: &str) -> Result<usize> {
