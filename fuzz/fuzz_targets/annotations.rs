@@ -1,5 +1,5 @@
-//! Labels of objects in COCO's, VOC's, YOLO's and labelme's format: each file is refused, or gives objects whose masks can be drawn or are refused, and that can
-//! be written and read again; without a panic or much memory.
+//! Labels of objects in COCO's, VOC's, YOLO's and labelme's format: each file is refused, or gives objects whose masks can be drawn or are refused,
+//! and that can be written and read again; without a panic or much memory.
 #![no_main]
 
 use std::fs;

@@ -257,6 +257,28 @@ fn labels_are_converted_and_what_is_lost_is_said() {
 }
 
 #[test]
+fn labelme_is_checked_and_converted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, out) = (path(folder.path(), "data"), path(folder.path(), "coco"));
+    fs::create_dir(&data).expect("made");
+    fs::copy(root().join("examples/images/shapes.png"), path(Path::new(&data), "a.png")).expect("copied");
+    let shape = |kind: &str| json!({ "label": "cat", "shape_type": kind, "points": [[10, 10], [40, 10], [40, 50]], "group_id": null });
+    let labels = |kind: &str| {
+        let shapes = json!([shape("polygon"), shape(kind)]);
+        let text = json!({ "shapes": shapes, "imagePath": "a.png", "imageData": null, "imageHeight": 240, "imageWidth": 320 });
+        fs::write(path(Path::new(&data), "a.json"), text.to_string()).expect("written");
+    };
+    labels("line");
+    let output = run(&["data", "check", &data, "--json"]);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((output.status.code(), &document["format"], &document["problems"][0]["shape"]), (Some(1), &json!("labelme"), &json!(2)));
+    let converted = json(&["data", "convert", &data, "--to", "coco", "--out", &out, "--json"]);
+    assert_eq!((&converted["count"], &converted["objects"], converted["losses"].as_array().map(Vec::len)), (&json!(1), &json!(1), Some(1)));
+    assert_eq!(json(&["data", "check", &out, "--json"])["parts"][0]["masks"], 1);
+    fails(&["data", "convert", &data, "--to", "labelme", "--out", &out], 2, &["labelme", "coco"]);
+}
+
+#[test]
 fn errors_in_labels_fail_the_check() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::OnceLock;
 
-use candle_core::{DType, Device};
-use cirio_nn::Store;
+use candle_core::{DType, Device, Tensor};
+use cirio_nn::{Store, Weights};
 use cirio_vision::Image;
 use common::{cirio, fails, json, root, stdout, text};
 use serde_json::Value;
@@ -115,6 +115,30 @@ fn classes_and_the_number_of_detections() {
     fails(&[&flags[..], &["--classes", "cow"]].concat(), 2, &["no class `cow`", "cat, dog"]);
     fails(&[&flags[..], &["--score", "1.5"]].concat(), 2, &["--score"]);
     fails(&[&flags[..], &["--top", "3"]].concat(), 2, &["--top is for classifiers", "maskrcnn_resnet18_fpn"]);
+}
+
+#[test]
+fn pictures_get_the_size_that_a_run_was_trained_with() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = Weights::open(weights("fasterrcnn_resnet18_fpn")).expect("weights");
+    let tensors: BTreeMap<String, Tensor> =
+        file.shapes().keys().map(|name| (name.clone(), file.tensor(name, &Device::Cpu).expect("a tensor"))).collect();
+    let transform = cirio::find_detector("fasterrcnn_resnet18_fpn").expect("a model").config(4).transform;
+    // The last of the shorter sides is that of evaluation.
+    let found = |short_sides: &[usize], longest: usize| {
+        let sizes = serde_json::json!({ "short_sides": short_sides, "longest": longest, "augment": [] });
+        let mut texts = file.metadata().clone();
+        texts.insert("objects".into(), sizes.to_string());
+        let path = path(folder.path(), "sized.safetensors");
+        cirio_nn::files::write_tensors(Path::new(&path), &tensors, &texts).expect("written");
+        objects(&json(&["predict", SCENE, "--weights", &path, "--score", "0.05", "--json"])).clone()
+    };
+    let usual = objects(&json(&["predict", SCENE, "--weights", weights("fasterrcnn_resnet18_fpn"), "--score", "0.05", "--json"])).clone();
+    assert_eq!(found(&transform.short_sides, transform.longest), usual);
+    let small = found(&[96], 128);
+    assert_ne!(small, usual);
+    assert_eq!(found(&[64, 96], 128), small);
+    assert_ne!(found(&[96], 100), small, "the longer side counts too");
 }
 
 #[test]

@@ -2,9 +2,12 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use candle_core::{Device, Tensor};
+use cirio_nn::Weights;
 use common::{fails, json, stdout};
 
 const SCENES: &str = "examples/data/scenes";
@@ -46,6 +49,19 @@ fn a_detector_is_trained_gone_on_with_measured_and_used() {
 
     let found = json(&["predict", "examples/images/scene.png", "--weights", &run, "--score", "0.01", "--json"]);
     assert_eq!(found["model"], "maskrcnn_small");
+
+    assert_eq!(measured["skipped"], 0);
+    let broken = path(folder.path(), "broken");
+    json(&["data", "convert", SCENES, "--to", "yolo", "--out", &broken, "--json"]);
+    let pictures = fs::read_dir(Path::new(&broken).join("images/val")).expect("pictures").flatten().map(|picture| picture.path());
+    let mut pictures = pictures.collect::<Vec<_>>().into_iter();
+    // One of no known size, and one whose pixels end too early.
+    fs::write(pictures.next().expect("a picture"), "no picture").expect("written");
+    let second = pictures.next().expect("a picture");
+    let bytes = fs::read(&second).expect("read");
+    fs::write(&second, &bytes[..bytes.len() / 2]).expect("written");
+    let measured = json(&["eval", "--weights", &run, "--data", &broken, "--split", "val", "--kind", "boxes", "--json"]);
+    assert_eq!((&measured["count"], &measured["skipped"]), (&8.into(), &2.into()), "{measured}");
 }
 
 #[test]
@@ -77,6 +93,32 @@ fn a_detector_begins_with_weights_of_other_classes() {
     let found = json(&["predict", "examples/images/scene.png", "--weights", &next, "--score", "0.01", "--classes", "thing", "--json"]);
     let detections = found["predictions"][0]["detections"].as_array().expect("a list").clone();
     assert!(detections.iter().all(|detection| detection["name"] == "thing"), "{found}");
+}
+
+#[test]
+fn a_detector_begins_with_weights_as_torchvision_spelt_them_before_2022() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let today = common::root().join("weights/maskrcnn_small-scenes.safetensors");
+    let file = Weights::open(&today).expect("weights");
+    // Blocks had no number for their layers, and those of masks names.
+    let before = |name: &str| match name.strip_prefix("roi_heads.mask_head.").and_then(|rest| rest.strip_suffix(".0.weight")) {
+        Some(number) => format!("roi_heads.mask_head.mask_fcn{}.weight", number.parse::<usize>().expect("a number") + 1),
+        None if name.contains("_blocks.") => name.replace(".0.weight", ".weight"),
+        None => name.replace("rpn.head.conv.0.0.", "rpn.head.conv."),
+    };
+    let tensors: BTreeMap<String, Tensor> =
+        file.shapes().keys().map(|name| (before(name), file.tensor(name, &Device::Cpu).expect("a tensor"))).collect();
+    for name in ["backbone.fpn.inner_blocks.2.weight", "rpn.head.conv.bias", "roi_heads.mask_head.mask_fcn3.weight"] {
+        assert!(tensors.contains_key(name), "{name}");
+    }
+    let old = path(folder.path(), "old.safetensors");
+    cirio_nn::files::write_tensors(Path::new(&old), &tensors, file.metadata()).expect("written");
+    let [today, old] = [("today", today.to_str().expect("a path")), ("old", &old)].map(|(name, weights)| {
+        let run = path(folder.path(), name);
+        let flags = ["train", "--model", "maskrcnn_small", "--data", SCENES, "--epochs", "1", "--batch", "20", "--out", &run, "--json"];
+        json(&[&flags[..], &["--weights", weights]].concat())["best"].clone()
+    });
+    assert!(today["loss"].is_number() && today == old, "{today} {old}");
 }
 
 #[test]

@@ -80,7 +80,7 @@ pub struct Picture {
     pub id: u64,
     /// The picture's file.
     pub path: PathBuf,
-    /// The file of labels of this picture alone, where there is one.
+    /// The file of labels of this picture alone, where the format has such; YOLO leaves it out where there is no object.
     pub labels: Option<PathBuf>,
     /// Rows and columns, as the file says.
     pub size: [usize; 2],
