@@ -50,7 +50,7 @@ pub(super) fn leading(matrix: &[f64], side: usize, count: usize) -> Result<Vec<(
         let smallest = values.last().copied().unwrap_or(0.0).max(1e-12 * largest);
         basis = chebyshev(matrix, vectors, &image, smallest);
     }
-    Err(Error::Nothing(format!("the {count} leading components of {side} are not told apart in {PASSES} passes: ask for others")))
+    Err(Error::Nothing(format!("the {count} leading of {side} directions are not found in {PASSES} passes")))
 }
 
 /// T(2·A/limit - 1)·v for vectors v whose images A·v are known; T is Chebyshev's polynomial.

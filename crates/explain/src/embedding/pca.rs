@@ -169,6 +169,29 @@ mod tests {
         Ok(())
     }
 
+    /// More values than pictures, and fewer: Σ (x·c) x / (M - 1) = variance · c over the rows x less their mean.
+    #[test]
+    fn components_are_eigenvectors_of_the_covariance() -> Result<()> {
+        let value =
+            |row: usize, column: usize| ((row * row * 31 + column * column * 17 + row * column * 7) % 101) as f32 / (1.0 + column as f32);
+        for [pictures, values] in [[60, 130], [130, 60]] {
+            let rows: Vec<Vec<f32>> = (0..pictures).map(|row| (0..values).map(|column| value(row, column)).collect()).collect();
+            let found = pca(&features(&rows), 5)?;
+            assert_eq!(found.components.len(), 5);
+            for ((component, variance), index) in found.components.iter().zip(&found.variances).zip(0..) {
+                let mut image = vec![0.0; values];
+                for (row, coordinates) in rows.iter().zip(&found.coordinates) {
+                    let centred: Vec<f64> = row.iter().zip(&found.mean).map(|(value, mean)| f64::from(*value) - mean).collect();
+                    assert!((dot(&centred, component) - coordinates[index]).abs() < 1e-9);
+                    image.iter_mut().zip(&centred).for_each(|(image, x)| *image += coordinates[index] * x / (pictures - 1) as f64);
+                }
+                let expected: Vec<f64> = component.iter().map(|loading| variance * loading).collect();
+                assert!(close(&image, &expected, 1e-9 * found.variance), "component {index}");
+            }
+        }
+        Ok(())
+    }
+
     #[test]
     fn features_of_few_directions() -> Result<()> {
         // All pictures alike; one value that differs; points on a line.

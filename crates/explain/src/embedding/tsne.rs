@@ -86,10 +86,9 @@ impl Tsne {
         }
         let reduced = pca::components(rows, COMPONENTS)?;
         let affinities = affinities(&reduced.coordinates, perplexity);
-        let first = Plane::of(&reduced.places());
-        // Each coordinate of the first component has its variance: the mean square, but for the M - 1.
         let deviation = reduced.variances.first().map_or(1.0, |variance| variance.sqrt());
-        let plane = descend(&affinities, first.scaled(SPREAD / deviation), iterations);
+        let first = Plane::of(&reduced.places()).scaled(SPREAD / deviation);
+        let plane = descend(&affinities, first, iterations);
         let divergence = divergence(&affinities, &plane);
         Ok(Layout { places: plane.x.iter().zip(&plane.y).map(|(x, y)| [*x, *y]).collect(), divergence })
     }
