@@ -3,6 +3,7 @@
 //! The numbers were made by `tools/reference/make` with torchvision 0.14.1 and torch 1.13.1 on a CPU.
 
 mod detectors;
+mod explain;
 mod generated;
 mod steps;
 
