@@ -105,7 +105,7 @@ fn role(unit: &[Row], before: [usize; 3]) -> Option<Role> {
         (Some(row), None) if matches!(row.output, Volume::Vector(_)) => Some(Role::Dense),
         (Some(row), None) if row.kind.starts_with("subsample") => Some(Role::Pool),
         (Some(_), None) => Some(Role::Convolution),
-        (None, _) => unit.last().filter(|row| row.output.len() != before.iter().product()).map(|_| Role::Pool),
+        (None, _) => unit.last().filter(|row| row.output.len() != before.iter().product::<usize>()).map(|_| Role::Pool),
     }
 }
 
