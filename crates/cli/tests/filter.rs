@@ -82,6 +82,73 @@ fn borders_strides_commas_and_negative_kernels() {
 }
 
 #[test]
+fn pools_come_after_the_kernel() {
+    let same = ["--kernel", "1", "--pool"];
+    assert_eq!(filtered(COUNT, &[&same[..], &["max:2:1"]].concat()), json!([[5.0, 6.0], [8.0, 9.0]]));
+    assert_eq!(filtered(COUNT, &[&same[..], &["avg:3"]].concat()), json!([[5.0]]));
+    assert_eq!(filtered(COURSE, &["--kernel", KERNEL, "--round", "--pool", "max:2"])[0], json!([95.0, 125.0, 132.0]));
+    failed(&on_matrix(COUNT, &[&same[..], &["max:4"]].concat()), 1, &["4×4", "3×3"]);
+    failed(&on_matrix(COUNT, &[&same[..], &["min:2"]].concat()), 2, &["max:SIDE", "min:2"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (scene, out) = ("examples/images/shapes.png", path(folder.path(), "small.png"));
+    let before = Image::open(root().join(scene)).expect("the picture");
+    let document = json(&["filter", scene, "--kernel", "identity", "--pool", "avg:2", "--out", &out, "--json"]);
+    assert_eq!(document["size"], json!([before.width() / 2, before.height() / 2]));
+    assert_eq!(Image::open(&out).expect("a picture").width(), before.width() / 2);
+}
+
+#[test]
+fn the_steps_of_a_matrix_move() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = path(folder.path(), "steps.png");
+    let drawing = ["--kernel", KERNEL, "--round", "--pool", "max:2", "--steps", &file];
+    let document: Value = serde_json::from_str(&text(on_matrix(COURSE, &[&drawing[..], &["--json"]].concat()))).expect("a document");
+    assert_eq!(document["output"][0], json!([95.0, 125.0, 132.0]));
+    // A picture for each of 6×6 and 3×3 places, and four more at the end of each.
+    assert_eq!(document["steps"], json!({ "file": file, "pictures": 36 + 4 + 9 + 4 }));
+    let bytes = fs::read(&file).expect("written");
+    assert!(bytes.windows(4).any(|name| name == b"acTL"), "an animation");
+    assert!(Image::decode(&bytes).is_ok(), "and a picture");
+    assert_eq!(text(on_matrix(COURSE, &drawing)), " 95 125 132\n 86 114 132\n 69  98 124\n");
+}
+
+#[test]
+fn the_steps_of_a_picture_are_a_sheet() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = path(folder.path(), "sheet.png");
+    let document = json(&[
+        "filter",
+        "examples/images/shapes.png",
+        "--kernel",
+        "sobel-x",
+        "--stride",
+        "2",
+        "--pool",
+        "max:2",
+        "--steps",
+        &file,
+        "--json",
+    ]);
+    assert_eq!((document.get("output"), &document["steps"]), (None, &json!(file)));
+    let sheet = Image::open(&file).expect("a picture");
+    let picture = Image::open(root().join("examples/images/shapes.png")).expect("the picture");
+    assert!(sheet.width() > 2 * picture.width() && sheet.height() > 2 * picture.height(), "four pictures");
+}
+
+#[test]
+fn steps_that_cannot_be_drawn() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, nowhere) = (path(folder.path(), "steps.png"), path(folder.path(), "no/such/steps.png"));
+    let wide = vec!["1"; 17].join(" ");
+    failed(&on_matrix(&wide, &["--kernel", "1", "--steps", &file]), 1, &["16×16", "1×17"]);
+    failed(&on_matrix(COUNT, &["--kernel", "box:5", "--steps", &file]), 1, &["5×5", "3×3"]);
+    failed(&on_matrix(COUNT, &["--kernel", "box", "--pool", "max:2", "--steps", &file]), 1, &["2×2", "1×1"]);
+    failed(&on_matrix(COUNT, &["--kernel", "box", "--steps", &nowhere]), 1, &["no/such/steps.png"]);
+    fails(&["filter", "examples/images/shapes.png", "--kernel", "box", "--steps", &nowhere], 1, &["no/such/steps.png"]);
+    assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 0);
+}
+
+#[test]
 fn what_is_no_matrix_is_named_by_line_and_column() {
     let blur = ["--kernel", "box"];
     for (input, place) in [

@@ -64,6 +64,30 @@ fn the_modern_table_has_no_connections() {
 }
 
 #[test]
+fn a_network_is_drawn() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("a path").to_owned();
+    for (model, words) in [
+        ("lenet5", ["28×28×6", "5×5×16", ">120<", "max pool 2×2", "61.7 k parameters"]),
+        ("resnet50", ["7×7×2048", "layer3 ×6", "1×1×2048", "6 residual", "4.09 G multiply-adds"]),
+        ("maskrcnn_small", ["28×28×48", "layer2 ×2", "7×7×128", "batch norm", "the network below its heads"]),
+    ] {
+        let file = path(&format!("{model}.svg"));
+        let table = stdout(&["summary", model, "--svg", &file]);
+        assert_eq!(table, stdout(&["summary", model]));
+        let svg = std::fs::read_to_string(&file).expect("a drawing");
+        assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{svg}");
+        words.iter().for_each(|part| assert!(svg.contains(part), "{model}, {part}: {svg}"));
+    }
+    let wide = path("wide.svg");
+    stdout(&["summary", "lenet5", "--input", "3x40x32", "--svg", &wide, "--json"]);
+    assert!(std::fs::read_to_string(&wide).expect("a drawing").contains("36×28×6"));
+    fails(&["summary", "lenet5", "--svg", &path("no/such/folder.svg")], 1, &["no/such/folder.svg"]);
+    fails(&["summary", "lenet5", "--input", "1x8x8", "--svg", &path("small.svg")], 1, &["conv2"]);
+    assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 4);
+}
+
+#[test]
 fn another_input_changes_the_sizes_or_says_why_not() {
     let document = json(&["summary", "lenet5", "--input", "3x40x32", "--json"]);
     assert_eq!(document["layers"][0]["output"], json!([6, 36, 28]));
