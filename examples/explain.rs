@@ -43,7 +43,7 @@ fn main() -> Result<()> {
     println!("Deconvnet: map 0 of pool2 is {:.2} at {:?}", strongest.value, strongest.place);
 
     let shown = enlarge(&preprocess.apply(&picture)?.to_rgb(), 8)?;
-    let over = |heat: &Heat| overlay(&shown, &heat.values, heat.width, heat.height, ColourMap::Magma, 0.7);
+    let over = |heat: &Heat| overlay(&shown, &heat.values, heat.width, heat.height, ColourMap::Magma, None, 0.7);
     let most = f64::from(strongest.gradient.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?);
     let back = from_tensor(&(&strongest.gradient / (2.0 * most))?, &[0.5], &[1.0])?;
     let cells = [

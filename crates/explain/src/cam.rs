@@ -1,7 +1,7 @@
 //! Class activation maps by gradients: where a layer speaks for a class.
 
 use candle_core::Tensor;
-use cirio_nn::Stack;
+use cirio_nn::{Stack, ops};
 
 use crate::heat::Heat;
 use crate::{Error, Result};
@@ -36,7 +36,10 @@ pub fn class_activation(network: &Stack, image: &Tensor, layer: &str, class: usi
         Weighing::GradCam => gradients.mean_keepdim((2, 3))?,
         Weighing::PlusPlus => plus_plus(&maps, &gradients)?,
     };
-    let heat = Heat::from_tensor(&maps.broadcast_mul(&weights)?.sum(1)?.squeeze(0)?.relu()?)?;
+    let heat = Heat::from_tensor(&ops::relu(&maps.broadcast_mul(&weights)?.sum(1)?.squeeze(0)?)?)?;
+    if heat.values.iter().any(|value| !value.is_finite()) {
+        return Err(Error::Nothing(format!("the map of class {class} at layer `{layer}` has values that are no finite numbers")));
+    }
     match heat.is_dead() {
         true => Err(Error::Nothing(format!(
             "the map of class {class} at layer `{layer}` is zero everywhere: nothing there speaks for the class"
@@ -45,14 +48,12 @@ pub fn class_activation(network: &Stack, image: &Tensor, layer: &str, class: usi
     }
 }
 
-/// Σ α·max(g, 0) over each map, with α = g² / (2·g² + g³·Σ A), or 0 where that is 0 / 0: (1, C, 1, 1).
+/// Σ α·max(g, 0) over each map, with α = g² / (2·g² + g³·Σ A) = 1 / (2 + g·Σ A): (1, C, 1, 1). The maps are those behind a rectifier, so
+/// that nothing is divided by 0.
 fn plus_plus(maps: &Tensor, gradients: &Tensor) -> Result<Tensor> {
-    let squares = gradients.sqr()?;
-    let cubes = (&squares * gradients)?;
-    let below = ((&squares * 2.0)? + cubes.broadcast_mul(&maps.sum_keepdim((2, 3))?)?)?;
-    let zeros = gradients.zeros_like()?;
-    let alphas = below.ne(0.0)?.where_cond(&(squares / below)?, &zeros)?;
-    Ok((alphas * gradients.relu()?)?.sum_keepdim((2, 3))?)
+    let positive = ops::relu(gradients)?;
+    let below = (positive.broadcast_mul(&maps.sum_keepdim((2, 3))?)? + 2.0)?;
+    Ok((positive / below)?.sum_keepdim((2, 3))?)
 }
 
 #[cfg(test)]

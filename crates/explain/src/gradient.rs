@@ -68,11 +68,11 @@ pub fn saliency(gradient: &Tensor) -> Result<Heat> {
 ///
 /// With [`Rectifier::Gradient`] it is the derivative; with [`Rectifier::Deconvnet`] the maxima's places of the forward pass, rectification on
 /// the way back and transposed filters; with [`Rectifier::Guided`] guided backpropagation. Other layers pass gradients as always: those of
-/// response norms too, which the deconvnet of the paper leaves out.
+/// response norms too, which the deconvnet of the paper leaves out, and activations other than ReLU.
 ///
 /// # Errors
 /// When there is no such layer, class, map or place, when the picture does not fit the network, or when the map of which the strongest
-/// value is wanted is dead: 0 everywhere.
+/// value is wanted is dead: not above 0 anywhere.
 pub fn trace(network: &Stack, image: &Tensor, target: &Target, rule: Rectifier) -> Result<Trace> {
     let last = network.names().last().map_or("", String::as_str);
     match *target {
@@ -130,7 +130,7 @@ impl<'a> Pass<'a> {
         let heat = Heat { height: size[0], width: size[1], values: values.to_dtype(DType::F32)?.to_vec1()? };
         let [row, column] = match place {
             Some(place) => place,
-            None => heat.strongest().ok_or_else(|| Error::Nothing(format!("layer `{layer}` gives empty maps")))?,
+            None => heat.strongest().ok_or_else(|| Error::Nothing(format!("map {map} of layer `{layer}` has no numbers")))?,
         };
         if row >= size[0] || column >= size[1] {
             let [rows, columns] = size;
@@ -140,7 +140,7 @@ impl<'a> Pass<'a> {
         }
         let at = row * size[1] + column;
         if place.is_none() && heat.is_dead() {
-            return Err(Error::Nothing(format!("map {map} of layer `{layer}` is dead for this picture: it is 0 everywhere")));
+            return Err(Error::Nothing(format!("map {map} of layer `{layer}` is dead for this picture: nothing in it is above 0")));
         }
         let gradients = values.get(at)?.backward()?;
         let gradient = gradients.get(&self.image).map_or_else(|| self.image.zeros_like(), |gradient| Ok(gradient.clone()))?;

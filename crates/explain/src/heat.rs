@@ -25,17 +25,22 @@ impl Heat {
         Ok(Self { height, width, values: values.to_dtype(DType::F32)?.flatten_all()?.to_vec1()? })
     }
 
-    /// Row and column of the largest value, the first of several; `None` where there is no value.
+    /// Row and column of the largest value, the first of several; `None` where there is no number.
     pub fn strongest(&self) -> Option<[usize; 2]> {
-        let larger = |best: usize, at: usize| if self.values[at] > self.values[best] { at } else { best };
-        let at = (0..self.values.len()).reduce(larger)?;
+        let at = largest(&self.values)?;
         Some([at / self.width, at % self.width])
     }
 
-    /// Whether there is nothing to see: every value is 0.
+    /// Whether there is nothing to see: no value is above 0.
     pub fn is_dead(&self) -> bool {
-        self.values.iter().all(|&value| value == 0.0)
+        !self.values.iter().any(|&value| value > 0.0)
     }
+}
+
+/// The place of the largest value, the first of several; NaN is none.
+pub fn largest(values: &[f32]) -> Option<usize> {
+    let numbers = (0..values.len()).filter(|&at| !values[at].is_nan());
+    numbers.reduce(|best, at| if values[at] > values[best] { at } else { best })
 }
 
 #[cfg(test)]
@@ -52,6 +57,8 @@ mod tests {
         let dead = Heat { height: 1, width: 2, values: vec![0.0; 2] };
         assert!(dead.is_dead() && dead.strongest() == Some([0, 0]));
         assert_eq!(Heat { height: 0, width: 0, values: vec![] }.strongest(), None);
+        assert_eq!((largest(&[f32::NAN, -1.0, 3.0, 3.0]), largest(&[f32::NAN])), (Some(2), None));
+        assert!(Heat { height: 1, width: 2, values: vec![-1.0, f32::NAN] }.is_dead());
         Ok(())
     }
 }

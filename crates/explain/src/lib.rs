@@ -23,7 +23,7 @@ pub use cirio_nn::Stack;
 pub use cirio_nn::ops::Rectifier;
 pub use error::{Error, Result};
 pub use gradient::{Integrated, Target, Trace, integrated_gradients, saliency, smooth_grad, trace, trace_maps};
-pub use heat::Heat;
+pub use heat::{Heat, largest};
 pub use occlusion::{Occluder, Occlusion, occlusion};
 pub use strongest::{Peak, Strongest};
 

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 use cirio_nn::ops;
 
-use crate::heat::Heat;
+use crate::heat::{Heat, largest};
 use crate::{Error, Result};
 
 /// The patch and its way.
@@ -11,7 +11,7 @@ use crate::{Error, Result};
 pub struct Occluder {
     /// Rows and columns of the patch, in pixels of the network's input.
     pub patch: [usize; 2],
-    /// Pixels from one place to the next, down and to the right.
+    /// Pixels from one place to the next, down and to the right; the last place of each may be nearer, since it ends with the picture.
     pub stride: [usize; 2],
     /// The value of each channel under the patch, as the network takes it; one for all, or one a channel. 0 is the mean of what most
     /// networks were trained on.
@@ -21,10 +21,15 @@ pub struct Occluder {
 }
 
 impl Occluder {
-    /// A patch of a seventh of the sides, `places` rows and columns of places where the picture allows it, filled with 0, 64 pictures a pass.
+    /// A patch of a seventh of the sides of a picture, and about `places` rows and columns of places, filled with 0, 64 pictures a pass.
     pub fn places(places: usize, size: [usize; 2]) -> Self {
-        let patch = size.map(|side| side.div_ceil(7));
-        let stride = [0, 1].map(|axis| ((size[axis] - patch[axis]) / places.saturating_sub(1).max(1)).max(1));
+        Self::with_patch(size.map(|side| side.div_ceil(7)), places, size)
+    }
+
+    /// The same with this patch.
+    pub fn with_patch(patch: [usize; 2], places: usize, size: [usize; 2]) -> Self {
+        let steps = places.saturating_sub(1).max(1);
+        let stride = [0, 1].map(|axis| ((size[axis].saturating_sub(patch[axis]) + steps / 2) / steps).max(1));
         Self { patch, stride, fill: vec![0.0], batch: 64 }
     }
 }
@@ -38,8 +43,8 @@ pub struct Occlusion {
     pub size: [usize; 2],
     /// The K probabilities of the picture without a patch.
     pub whole: Vec<f32>,
-    /// The K probabilities for each place, row by row.
-    pub probabilities: Vec<Vec<f32>>,
+    /// The K probabilities for each place in turn, row by row.
+    pub probabilities: Vec<f32>,
 }
 
 impl Occlusion {
@@ -51,7 +56,7 @@ impl Occlusion {
         if class >= self.whole.len() {
             return Err(Error::Class { given: class, classes: self.whole.len() });
         }
-        let values = self.probabilities.iter().map(|probabilities| probabilities[class]).collect();
+        let values = self.probabilities.iter().skip(class).step_by(self.whole.len()).copied().collect();
         Ok(Heat { height: self.places[0], width: self.places[1], values })
     }
 
@@ -64,7 +69,7 @@ impl Occlusion {
         let (places, [height, width]) = (self.of_class(class)?, self.size);
         let mut sums = vec![(0f32, 0f32); height * width];
         for (place, &probability) in places.values.iter().enumerate() {
-            let [top, left] = occluder.corner([place / self.places[1], place % self.places[1]]);
+            let [top, left] = occluder.corner([place / self.places[1], place % self.places[1]], self.size);
             for row in sums.chunks_exact_mut(width).skip(top).take(occluder.patch[0]) {
                 row.iter_mut()
                     .skip(left)
@@ -78,13 +83,8 @@ impl Occlusion {
 
     /// The most likely class for each place, row by row.
     pub fn likeliest(&self) -> Vec<usize> {
-        self.probabilities.iter().map(|probabilities| likeliest(probabilities)).collect()
+        self.probabilities.chunks_exact(self.whole.len().max(1)).map(|probabilities| largest(probabilities).unwrap_or(0)).collect()
     }
-}
-
-/// The first of the largest values.
-fn likeliest(probabilities: &[f32]) -> usize {
-    (0..probabilities.len()).reduce(|best, at| if probabilities[at] > probabilities[best] { at } else { best }).unwrap_or(0)
 }
 
 /// Slides a patch over the picture `image` (C, H, W); `forward` takes pictures (N, C, H, W) to scores (N, K).
@@ -95,12 +95,12 @@ pub fn occlusion(image: &Tensor, occluder: &Occluder, forward: impl Fn(&Tensor) 
     let (channels, height, width) = image.dims3()?;
     let places = occluder.check([channels, height, width])?;
     let pixels: Vec<f32> = image.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-    let probabilities = |pixels: Vec<f32>, count: usize| -> Result<Vec<Vec<f32>>> {
+    let probabilities = |pixels: Vec<f32>, count: usize| -> Result<Vec<f32>> {
         let images = Tensor::from_vec(pixels, (count, channels, height, width), image.device())?.to_dtype(image.dtype())?;
-        Ok(ops::softmax(&forward(&images)?.flatten_from(1)?)?.to_dtype(DType::F32)?.to_vec2()?)
+        Ok(ops::softmax(&forward(&images)?.flatten_from(1)?)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
     };
-    let whole = probabilities(pixels.clone(), 1)?.remove(0);
-    let mut all = Vec::with_capacity(places[0] * places[1]);
+    let whole = probabilities(pixels.clone(), 1)?;
+    let mut all = Vec::new();
     for first in (0..places[0] * places[1]).step_by(occluder.batch) {
         let count = occluder.batch.min(places[0] * places[1] - first);
         let mut batch = pixels.repeat(count);
@@ -127,17 +127,17 @@ impl Occluder {
         if !matches!(self.fill.len(), 1) && self.fill.len() != channels {
             return Err(Error::Setting(format!("{} fills for {channels} channels: one, or one a channel", self.fill.len())));
         }
-        Ok([(height - rows) / self.stride[0] + 1, (width - columns) / self.stride[1] + 1])
+        Ok([(height - rows).div_ceil(self.stride[0]) + 1, (width - columns).div_ceil(self.stride[1]) + 1])
     }
 
-    /// The row and the column where the patch begins at a place.
-    fn corner(&self, place: [usize; 2]) -> [usize; 2] {
-        [0, 1].map(|axis| place[axis] * self.stride[axis])
+    /// The row and the column where the patch begins at a place; at the last ones it ends with the picture.
+    fn corner(&self, place: [usize; 2], size: [usize; 2]) -> [usize; 2] {
+        [0, 1].map(|axis| (place[axis] * self.stride[axis]).min(size[axis] - self.patch[axis]))
     }
 
     /// Lays the patch at a place over one picture.
     fn cover(&self, picture: &mut [f32], [height, width]: [usize; 2], place: [usize; 2]) {
-        let [top, left] = self.corner(place);
+        let [top, left] = self.corner(place, [height, width]);
         for (channel, plane) in picture.chunks_exact_mut(height * width).enumerate() {
             let fill = self.fill[channel.min(self.fill.len() - 1)];
             for row in plane.chunks_exact_mut(width).skip(top).take(self.patch[0]) {
@@ -183,7 +183,9 @@ mod tests {
             assert!((pixels.values[6 + column] - expected).abs() < 1e-6, "column {column}: {}", pixels.values[6 + column]);
         }
         let few = Occluder { patch: [1, 1], stride: [3, 4], ..occluder.clone() };
-        assert_eq!(occlusion(&image, &few, halves)?.over_pixels(0, &few)?.values[7], seen.whole[0], "nothing hides it");
+        let few_seen = occlusion(&image, &few, halves)?;
+        assert_eq!(few_seen.over_pixels(0, &few)?.values[7], seen.whole[0], "nothing hides it");
+        assert_eq!((few_seen.places, few.corner([1, 2], [4, 6])), ([2, 3], [3, 5]), "the last ones end with the picture");
         // A bright patch on the right is evidence of its own.
         let bright = Occluder { fill: vec![5.0], ..occluder };
         assert_eq!(occlusion(&image, &bright, halves)?.likeliest()[4], 1);
@@ -205,6 +207,7 @@ mod tests {
         let usual = Occluder::places(14, [8, 8]);
         assert_eq!((usual.patch, usual.stride), ([2, 2], [1, 1]));
         assert_eq!(Occluder::places(14, [224, 224]).check([3, 224, 224])?, [14, 14]);
+        assert_eq!(Occluder::with_patch([32, 64], 14, [224, 299]).check([3, 224, 299])?, [14, 15]);
         let message = |occluder: Occluder| occlusion(&image, &occluder, halves).unwrap_err().to_string();
         let larger = message(Occluder { patch: [9, 2], ..usual.clone() });
         assert!(larger.contains("9×2 pixels for a picture of 8×8"), "{larger}");

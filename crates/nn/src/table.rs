@@ -68,7 +68,7 @@ impl Table {
     }
 }
 
-/// What one output sees of the image, `[rows, columns]`.
+/// What one output sees of the image, `[rows, columns]`. Behind layers that enlarge maps it is not known, and counted as before them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceptiveField {
     /// H and W of the image.
@@ -119,10 +119,12 @@ impl ReceptiveField {
         }
     }
 
-    fn larger(self, other: Self) -> Self {
-        let larger = |axis: usize| if other.seen[axis] > self.seen[axis] { other } else { self };
-        let [rows, columns] = [0, 1].map(larger);
-        Self { seen: [rows.seen[0], columns.seen[1]], first: [rows.first[0], columns.first[1]], ..self }
+    /// What either of two branches sees.
+    fn union(self, other: Self) -> Self {
+        let first = [0, 1].map(|axis| self.first[axis].min(other.first[axis]));
+        let end = |field: &Self, axis: usize| field.first[axis] + field.seen[axis] as i64;
+        let seen = [0, 1].map(|axis| (end(&self, axis).max(end(&other, axis)) - first[axis]) as usize);
+        Self { seen, first, ..self }
     }
 }
 
@@ -136,7 +138,7 @@ fn walk(sequence: &Sequence, prefix: &str, input: &Volume, mut field: ReceptiveF
             let before = field;
             for branch in inner {
                 let after = walk(branch, &format!("{name}."), &volume, before, rows)?;
-                field = after.larger(field);
+                field = after.union(field);
             }
         }
         field = field.through(reach);

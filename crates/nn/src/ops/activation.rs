@@ -29,7 +29,8 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// What of a gradient passes back through max(x, 0), to see which pixels made an activation.
+/// What of a gradient passes back through max(x, 0), to see which pixels made an activation. Other activations (tanh, hard swish) pass gradients
+/// as always, whatever the rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Rectifier {
     /// The derivative: what belongs to positive inputs.

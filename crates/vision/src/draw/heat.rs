@@ -10,26 +10,31 @@ use crate::{Error, Image, Result};
 /// When a side is 0, the values are not height·width, or the range does not go from a finite number to one that is no smaller.
 pub fn heat(values: &[f32], width: usize, height: usize, map: ColourMap, range: Option<[f32; 2]>) -> Result<Image> {
     check(values, width, height)?;
-    let range = range.unwrap_or_else(|| map.range(values));
-    if !(range[0].is_finite() && range[1].is_finite() && range[0] <= range[1]) {
-        return Err(Error::Setting(format!("a range goes from a number to a larger one, not from {} to {}", range[0], range[1])));
-    }
+    let range = known(range, map, values)?;
     let colours = values.iter().flat_map(|&value| map.colour(place(value, range)));
     Image::new(width, height, 3, colours.collect())
 }
 
 /// H×W values over a picture, as colours through which it shines. The map of values is stretched over the whole picture with bilinear
 /// interpolation, so it may be much coarser, as deep layers are. An opacity of 0 leaves the picture, 1 covers it. Where there is no
-/// number, the picture is left as it is.
+/// number, the picture is left as it is. Colours go over the `range`, as a [`legend`](super::legend()) of it shows them, or over that of the values.
 ///
 /// # Errors
-/// When a side is 0, the values are not height·width, or the opacity is not 0 … 1.
-pub fn overlay(picture: &Image, values: &[f32], width: usize, height: usize, map: ColourMap, opacity: f32) -> Result<Image> {
+/// When a side is 0, the values are not height·width, the range is none, or the opacity is not 0 … 1.
+pub fn overlay(
+    picture: &Image,
+    values: &[f32],
+    width: usize,
+    height: usize,
+    map: ColourMap,
+    range: Option<[f32; 2]>,
+    opacity: f32,
+) -> Result<Image> {
     check(values, width, height)?;
+    let range = known(range, map, values)?;
     if !(0.0..=1.0).contains(&opacity) {
         return Err(Error::Setting(format!("an opacity is 0 to 1, not {opacity}")));
     }
-    let range = map.range(values);
     let (rows, columns) = (taps(height, picture.height()), taps(width, picture.width()));
     let (wide, high) = (picture.width(), picture.height());
     let mut data = picture.to_rgb().into_data();
@@ -46,6 +51,15 @@ pub fn overlay(picture: &Image, values: &[f32], width: usize, height: usize, map
         }
     }
     Image::new(wide, high, 3, data)
+}
+
+/// The range that is given, or that of the values.
+fn known(range: Option<[f32; 2]>, map: ColourMap, values: &[f32]) -> Result<[f32; 2]> {
+    let [low, high] = range.unwrap_or_else(|| map.range(values));
+    match low.is_finite() && high.is_finite() && low <= high {
+        true => Ok([low, high]),
+        false => Err(Error::Setting(format!("a range goes from a number to a larger one, not from {low} to {high}"))),
+    }
 }
 
 fn check(values: &[f32], width: usize, height: usize) -> Result<()> {
@@ -121,13 +135,13 @@ mod tests {
             let values = vec![0.0; length];
             let error = heat(&values, width, height, ColourMap::Viridis, None).expect_err("no such map").to_string();
             assert!(error.contains(&format!("{length} values")), "{error}");
-            assert!(overlay(&picture, &values, width, height, ColourMap::Viridis, 0.5).is_err());
+            assert!(overlay(&picture, &values, width, height, ColourMap::Viridis, None, 0.5).is_err());
         }
         for range in [[1.0, 0.0], [f32::NAN, 1.0], [0.0, f32::INFINITY]] {
             assert!(heat(&[0.0], 1, 1, ColourMap::Grey, Some(range)).is_err(), "{range:?}");
         }
         for opacity in [-0.1, 1.1, f32::NAN] {
-            assert!(overlay(&picture, &[0.0], 1, 1, ColourMap::Grey, opacity).is_err(), "{opacity}");
+            assert!(overlay(&picture, &[0.0], 1, 1, ColourMap::Grey, None, opacity).is_err(), "{opacity}");
         }
         Ok(())
     }
@@ -135,12 +149,14 @@ mod tests {
     #[test]
     fn heat_over_a_picture() -> Result<()> {
         let picture = Image::filled(4, 1, 1, 100)?;
-        assert_eq!(overlay(&picture, &[0.0, 1.0], 2, 1, ColourMap::Magma, 0.0)?, picture.to_rgb());
+        assert_eq!(overlay(&picture, &[0.0, 1.0], 2, 1, ColourMap::Magma, None, 0.0)?, picture.to_rgb());
         // Over four pixels, 0 and 1 become 0, 1/4, 3/4, 1.
-        let covered = overlay(&picture, &[0.0, 1.0], 2, 1, ColourMap::Grey, 1.0)?;
+        let covered = overlay(&picture, &[0.0, 1.0], 2, 1, ColourMap::Grey, None, 1.0)?;
         assert_eq!(covered.data(), [[0; 3], [64; 3], [191; 3], [255; 3]].concat());
-        assert_eq!(overlay(&picture, &[0.0, 1.0], 2, 1, ColourMap::Grey, 0.5)?.data()[..3], [50; 3]);
-        let gap = overlay(&picture, &[0.0, f32::NAN, 1.0, 1.0], 4, 1, ColourMap::Grey, 1.0)?;
+        assert_eq!(overlay(&picture, &[0.0, 1.0], 2, 1, ColourMap::Grey, None, 0.5)?.data()[..3], [50; 3]);
+        let far = overlay(&picture, &[0.0, 1.0], 2, 1, ColourMap::Grey, Some([0.0, 2.0]), 1.0)?;
+        assert_eq!(far.data()[far.data().len() - 3..], ColourMap::Grey.colour(0.5), "half of the range, as a colour bar of it says");
+        let gap = overlay(&picture, &[0.0, f32::NAN, 1.0, 1.0], 4, 1, ColourMap::Grey, None, 1.0)?;
         assert_eq!(gap.data(), [[0; 3], [100; 3], [255; 3], [255; 3]].concat());
         Ok(())
     }
@@ -163,7 +179,7 @@ mod tests {
             let [width, height, wide, high] = sides;
             let values: Vec<f32> = (0..width * height).map(|at| f32::from_bits(seed.wrapping_mul(at as u32 + 1))).collect();
             let picture = Image::filled(wide, high, 3, 50).unwrap();
-            let drawn = overlay(&picture, &values, width, height, ColourMap::Viridis, 0.7).unwrap();
+            let drawn = overlay(&picture, &values, width, height, ColourMap::Viridis, None, 0.7).unwrap();
             prop_assert_eq!((drawn.width(), drawn.height()), (wide, high));
         }
     }

@@ -13,6 +13,15 @@ use cirio_vision::{Image, class_colour, resize};
 use super::subject::{Eye, Seen, Subject};
 use super::{Args, Class, Figure, Method, Of, paint};
 
+/// Places of an occluder in a row, about.
+const PLACES: usize = 14;
+
+/// Steps of integrated gradients, and copies with noise.
+const STEPS: usize = 50;
+
+/// The noise of SmoothGrad, as a part of the span of the picture's values.
+const NOISE: f64 = 0.15;
+
 /// A figure about a class of a picture.
 pub fn figure(args: &Args, subject: &Subject, seen: &Seen, method: Method) -> Result<Figure> {
     let class = subject.class(seen, args.class.as_deref())?;
@@ -35,7 +44,7 @@ fn words(class: &Class) -> String {
 }
 
 fn cam(args: &Args, subject: &Subject, seen: &Seen, class: &Class, name: &str, weighing: Weighing) -> Result<Figure> {
-    let layer = subject.layer(args.layer.as_deref())?;
+    let layer = subject.layer(args.layer.as_deref(), seen.size())?;
     let map = class_activation(&subject.stack, &seen.tensor, layer, class.index, weighing)?;
     let most = map.values.iter().copied().fold(0f32, f32::max);
     let relative = Heat { values: map.values.iter().map(|value| value / most).collect(), ..map };
@@ -47,13 +56,13 @@ fn cam(args: &Args, subject: &Subject, seen: &Seen, class: &Class, name: &str, w
 }
 
 fn occluded(args: &Args, subject: &Subject, seen: &Seen, class: &Class) -> Result<Figure> {
-    let usual = Occluder::places(14, seen.size());
-    let patch = args.patch.unwrap_or(usual.patch);
-    let stride = args.stride.unwrap_or_else(|| match args.patch {
-        Some(patch) => [0, 1].map(|axis| (seen.size()[axis].saturating_sub(patch[axis]) / 13).max(1)),
-        None => usual.stride,
-    });
-    let occluder = Occluder { patch, stride, fill: fill(args.fill, subject), ..usual };
+    let usual = match args.patch {
+        Some(patch) => Occluder::with_patch(patch, PLACES, seen.size()),
+        None => Occluder::places(PLACES, seen.size()),
+    };
+    let fill = args.fill.map_or(usual.fill, |value| grey(subject, value));
+    let (patch, stride) = (usual.patch, args.stride.unwrap_or(usual.stride));
+    let occluder = Occluder { patch, stride, fill, batch: usual.batch };
     let network = subject.inference(&[])?;
     let found = occlusion(&seen.tensor, &occluder, |images| network.forward(images))?;
     let map = found.over_pixels(class.index, &occluder)?;
@@ -64,16 +73,6 @@ fn occluded(args: &Args, subject: &Subject, seen: &Seen, class: &Class) -> Resul
     let mut cells = paint::with_heat(&seen.image, &map, ColourMap::Viridis, range, [&seen.stem, &format!("P({})", class.name)])?;
     cells.extend(likeliest(&found.likeliest(), found.places, subject)?);
     Ok(Figure::still(title, about, paint::row(&cells)?))
-}
-
-/// The value of each channel under the patch, as the network takes it.
-fn fill(grey: Option<u8>, subject: &Subject) -> Vec<f32> {
-    match (grey, &subject.eye) {
-        (Some(grey), Eye::Classifier(steps)) => {
-            steps.mean.iter().zip(&steps.std).map(|(mean, std)| (f32::from(grey) / 255.0 - mean) / std).collect()
-        }
-        _ => vec![0.0],
-    }
 }
 
 /// The likeliest class for each place in its colour, and the colours' names.
@@ -98,17 +97,20 @@ fn gradient(subject: &Subject, seen: &Seen, class: &Class) -> Result<Figure> {
 fn smooth(args: &Args, subject: &Subject, seen: &Seen, class: &Class) -> Result<Figure> {
     let values: Vec<f32> = seen.tensor.flatten_all()?.to_vec1()?;
     let (low, high) = values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &value| (low.min(value), high.max(value)));
-    let noise = args.noise * f64::from((high - low).max(0.0));
-    let gradient = smooth_grad(&subject.stack, &seen.tensor, class.index, args.steps, noise, args.seed)?;
-    let about = format!("How much each pixel changes the score, averaged over {} copies with noise.", args.steps);
+    let (steps, noise) = (args.steps.unwrap_or(STEPS), args.noise.unwrap_or(NOISE));
+    let noise = noise * f64::from((high - low).max(0.0));
+    let gradient = smooth_grad(&subject.stack, &seen.tensor, class.index, steps, noise, args.seed.unwrap_or(0))?;
+    let about = format!("How much each pixel changes the score, averaged over {steps} copies with noise.");
     over_pixels(seen, class, "SmoothGrad", about, &saliency(&gradient)?, ColourMap::Magma)
 }
 
 fn integrated(args: &Args, subject: &Subject, seen: &Seen, class: &Class) -> Result<Figure> {
-    let black = black(subject, seen)?;
-    let found = integrated_gradients(&subject.stack, &seen.tensor, &black, class.index, args.steps)?;
+    let steps = args.steps.unwrap_or(STEPS);
+    let black = grey(subject, 0);
+    let black = Tensor::from_slice(&black, (black.len(), 1, 1), &subject.device)?.broadcast_as(seen.tensor.shape())?.contiguous()?;
+    let found = integrated_gradients(&subject.stack, &seen.tensor, &black, class.index, steps)?;
     let sum = found.attribution.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?;
-    let (difference, steps) = (found.difference, args.steps);
+    let difference = found.difference;
     let about = format!("The score {difference:.3} above black, divided among the pixels in {steps} steps; they add up to {sum:.3}.");
     let map = Heat::from_tensor(&found.attribution.sum(0)?)?;
     over_pixels(seen, class, "Integrated gradients", about, &map, ColourMap::Diverging)
@@ -130,7 +132,10 @@ fn guided(subject: &Subject, seen: &Seen, class: &Class) -> Result<Figure> {
     Ok(Figure::still(title, about, paint::row(&cells)?))
 }
 
-/// A black picture as the network takes it.
-fn black(subject: &Subject, seen: &Seen) -> Result<Tensor> {
-    Ok(subject.see(&Image::filled(seen.image.width(), seen.image.height(), 3, 0)?, String::new())?.tensor)
+/// A picture of this grey as the network takes it, a value a channel.
+fn grey(subject: &Subject, value: u8) -> Vec<f32> {
+    match &subject.eye {
+        Eye::Classifier(steps) => steps.mean.iter().zip(&steps.std).map(|(mean, std)| (f32::from(value) / 255.0 - mean) / std).collect(),
+        Eye::Detector(_) => vec![0.0],
+    }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use candle_core::Tensor;
-use cirio_data::{Dataset, Loader, LoaderConfig, OpenOptions, Subset, open};
-use cirio_explain::embedding::{Tsne, pca};
+use cirio_data::{Batch, Dataset, Loader, LoaderConfig, OpenOptions, Subset, open};
+use cirio_explain::embedding::{MOST, Tsne, pca};
 use cirio_explain::{Rectifier, Strongest, Target, trace};
 use cirio_vision::Image;
 use cirio_vision::draw::{Cell, Ground, grid, sheet};
@@ -16,7 +16,7 @@ use super::subject::{Eye, Subject};
 use super::{Args, Drawing, Figure, Method, Of, scatter};
 use crate::console::Usage;
 use crate::progress;
-use crate::verbs::data::warn_of_skipped;
+use crate::verbs::data::{Part, warn_of_skipped};
 
 /// Maps that are drawn where none are asked for.
 const MAPS: usize = 8;
@@ -27,12 +27,12 @@ pub fn strongest(args: &Args, subject: &Subject, data: &Path) -> Result<Figure> 
     let [_, height, width] = subject.layers.input();
     let layer = subject.layer_of_parts(args.layer.as_deref(), [height, width])?;
     let mut strongest = Strongest::new(NINE);
-    each_batch(subject, &dataset, layer, |outputs, numbers| Ok(strongest.add(outputs, numbers)?))?;
+    each_batch(subject, &dataset, layer, |outputs, batch| Ok(strongest.add(outputs, &batch.indices)?))?;
     let maps = if args.map.is_empty() { strongest_of(&strongest, MAPS) } else { args.map.clone() };
     let table = subject.layers.table()?;
     let mut cells = Vec::new();
     for &map in &maps {
-        let peaks = strongest.of_map(map)?;
+        let peaks = strongest.of_map(map).with_context(|| format!("layer `{layer}`"))?;
         let mut pairs: [Vec<Image>; 2] = Default::default();
         for peak in peaks {
             let seen = subject.see(&dataset.get(peak.picture)?.image, dataset.picture_name(peak.picture))?;
@@ -53,42 +53,50 @@ pub fn strongest(args: &Args, subject: &Subject, data: &Path) -> Result<Figure> 
 /// The pictures of a data set in the plane, by the features that a layer gives them; maps count by their means.
 pub fn embedding(args: &Args, subject: &Subject, data: &Path, method: Method) -> Result<Figure> {
     let dataset = dataset(args, data)?;
+    if method == Method::TSne && dataset.len() > MOST {
+        bail!(Usage(format!(
+            "--method t-sne places {MOST} pictures at most, and there are {}: take some with --limit {MOST}",
+            dataset.len()
+        )));
+    }
     let layer = match &args.layer {
         Some(layer) => layer.as_str(),
         None => subject.features().with_context(|| format!("{} has one layer alone: name it with --layer", subject.model))?,
     };
     let mut features = Vec::new();
-    let mut indices = Vec::new();
-    each_batch(subject, &dataset, layer, |outputs, numbers| {
+    let mut labels = Vec::new();
+    each_batch(subject, &dataset, layer, |outputs, batch| {
         features.push(if outputs.rank() == 4 { outputs.mean((2, 3))? } else { outputs.flatten_from(1)? });
-        indices.extend_from_slice(numbers);
+        labels.extend(batch.labels.iter().map(|&label| label as usize));
         Ok(())
     })?;
     let features = Tensor::cat(&features, 0)?;
     let (places, about) = match method {
         Method::Pca => {
             let found = pca(&features, 2)?;
-            let shares: Vec<String> = found.explained().iter().map(|share| format!("{:.0} %", 100.0 * share)).collect();
-            (found.places(), format!("Two directions that tell {} of the variance of {} values.", shares.join(" and "), features.dim(1)?))
+            let share: f64 = found.explained().iter().sum();
+            (
+                found.places(),
+                format!("The plane that tells the most: {:.0} % of the variance of {} values.", 100.0 * share, features.dim(1)?),
+            )
         }
         _ => {
-            let found = Tsne::for_pictures(indices.len()).layout(&features)?;
+            let found = Tsne::for_pictures(labels.len()).layout(&features)?;
             (found.places, "Pictures with like features lie side by side; distances further away, and the axes, mean nothing.".to_owned())
         }
     };
     let name = if method == Method::Pca { "Principal components" } else { "t-SNE" };
-    let title = format!("{name} of {layer} for {} pictures, {}", indices.len(), subject.model);
-    let labels: Vec<usize> = indices.iter().map(|&index| Ok(dataset.get(index)?.label)).collect::<Result<_>>()?;
+    let title = format!("{name} of {layer} for {} pictures, {}", labels.len(), subject.model);
     let svg = scatter::draw(&title, &places, &labels, dataset.classes())?;
     Ok(Figure { title, about, drawing: Drawing::Plot(svg), of: Of { layer: Some(layer.to_owned()), ..Of::default() } })
 }
 
-/// Runs a data set through the network up to a layer; `look` gets what it gives for some pictures, and their numbers.
+/// Runs a data set through the network up to a layer; `look` gets what it gives for some pictures, and these.
 fn each_batch(
     subject: &Subject,
     dataset: &Arc<dyn Dataset>,
     layer: &str,
-    mut look: impl FnMut(&Tensor, &[usize]) -> Result<()>,
+    mut look: impl FnMut(&Tensor, &Batch) -> Result<()>,
 ) -> Result<()> {
     let Eye::Classifier(preprocess) = &subject.eye else {
         bail!(Usage(format!("data sets of pictures with classes are for classifiers; {} is a detector", subject.model)));
@@ -99,20 +107,21 @@ fn each_batch(
     let bar = progress::pictures(dataset.len());
     for batch in loader.epoch(0) {
         let batch = batch?;
-        look(&network.forward(&batch.images)?, &batch.indices)?;
+        look(&network.forward(&batch.images)?, &batch)?;
         bar.inc(batch.indices.len() as u64);
     }
     bar.finish_and_clear();
     Ok(())
 }
 
-/// The pictures of a data set, or the first of them.
+/// The pictures of a data set, or some of them, evenly from all of it: folders come class by class.
 fn dataset(args: &Args, data: &Path) -> Result<Arc<dyn Dataset>> {
-    let options = OpenOptions { seed: args.seed, ..OpenOptions::default() };
-    let dataset: Arc<dyn Dataset> = open(data, args.split.into(), &options)?.into();
+    let dataset: Arc<dyn Dataset> = open(data, args.split.unwrap_or(Part::Test).into(), &OpenOptions::default())?.into();
     warn_of_skipped(dataset.as_ref());
     match args.limit {
-        Some(limit) if limit < dataset.len() => Ok(Arc::new(Subset::new(dataset, (0..limit).collect())?)),
+        Some(limit) if limit < dataset.len() => {
+            Ok(Arc::new(Subset::new(dataset.clone(), (0..limit).map(|at| at * dataset.len() / limit).collect())?))
+        }
         _ => Ok(dataset),
     }
 }

@@ -9,35 +9,37 @@ use cirio_vision::draw::{Cell, ColourMap, Ground, sheet};
 use super::layers::{draw_filters, filters_of};
 use super::maps::strongest_maps;
 use super::subject::{Eye, Seen, Subject};
-use super::{Drawing, Figure, Of, paint};
+use super::{Drawing, Figure, Method, Of, paint};
 use crate::console::Usage;
 use crate::network;
 
 /// The most epochs that are drawn side by side.
 const COLUMNS: usize = 8;
 
+/// The most frames of an animation.
+const FRAMES: usize = 100;
+
 /// Maps that are drawn where none are asked for.
 const MAPS: usize = 4;
 
 /// The answers of some maps to a picture, each with its strongest activation projected back: a column an epoch.
 pub fn maps(subject: &Subject, seen: &Seen, wanted: Option<&str>, maps: &[usize]) -> Result<Figure> {
-    let snapshots = some(snapshots(subject)?);
+    let snapshots = some(snapshots(subject, Method::Evolution)?, COLUMNS);
     let layer = subject.layer_of_parts(wanted, seen.size())?;
     let maps = match maps {
         [] => strongest_maps(subject, seen, layer)?.into_iter().take(MAPS).collect(),
         maps => maps.to_vec(),
     };
-    let stacks = snapshots.iter().map(|snapshot| load(subject, snapshot)).collect::<Result<Vec<_>>>()?;
-    let mut cells = Vec::new();
-    for &map in &maps {
-        let mut pairs: [Vec<Cell>; 2] = Default::default();
-        for (snapshot, stack) in snapshots.iter().zip(&stacks) {
-            for (cells, cell) in pairs.iter_mut().zip(answer(stack, seen, layer, map, snapshot.epoch)?) {
-                cells.push(cell);
-            }
+    // A network at a time: two rows of cells for each map grow by a column a snapshot.
+    let mut rows: Vec<Vec<Cell>> = vec![Vec::new(); 2 * maps.len()];
+    for snapshot in &snapshots {
+        let stack = load(subject, snapshot)?;
+        for (pair, &map) in rows.chunks_exact_mut(2).zip(&maps) {
+            let cells = answer(&stack, seen, layer, map, snapshot.epoch)?;
+            pair.iter_mut().zip(cells).for_each(|(row, cell)| row.push(cell));
         }
-        cells.extend(pairs.into_iter().flatten());
     }
+    let cells: Vec<Cell> = rows.into_iter().flatten().collect();
     let title = format!("Maps of {layer} for {} as training goes on, {}", seen.stem, subject.model);
     let about = "Each map after some epochs, each on its own scale, and its strongest activation projected back to the pixels.".to_owned();
     let image = sheet(&cells, snapshots.len(), Ground::White, None)?;
@@ -65,10 +67,11 @@ fn answer(stack: &Stack, seen: &Seen, layer: &str, map: usize, epoch: u64) -> Re
 
 /// The filters of a layer, a frame a snapshot.
 pub fn filters(subject: &Subject, wanted: Option<&str>) -> Result<Figure> {
-    let snapshots = snapshots(subject)?;
+    let snapshots = some(snapshots(subject, Method::FilterEvolution)?, FRAMES);
     let (layer, _) = filters_of(&subject.stack, subject.model, wanted)?;
     let frame = |snapshot: &Snapshot| -> Result<Image> {
-        let (_, filters) = filters_of(&load(subject, snapshot)?, subject.model, Some(&layer))?;
+        let weights = network::open(&snapshot.path, cirio::find(subject.model)?)?;
+        let filters = weights.tensor(&format!("{layer}.weight"), &subject.device)?;
         let words = format!("{layer}, epoch {}", snapshot.epoch);
         Ok(sheet(&[Cell::new(draw_filters(&filters)?, words)], 1, Ground::White, None)?)
     };
@@ -86,9 +89,9 @@ fn same_size(frames: Vec<Image>) -> Result<Vec<Image>> {
 }
 
 /// The snapshots of the run that the weights are from.
-fn snapshots(subject: &Subject) -> Result<Vec<Snapshot>> {
+fn snapshots(subject: &Subject, method: Method) -> Result<Vec<Snapshot>> {
     if !matches!(subject.eye, Eye::Classifier(_)) {
-        bail!(Usage(format!("--method evolution is for classifiers; {} is a detector", subject.model)));
+        bail!(Usage(format!("--method {} is for classifiers; {} is a detector", method.name(), subject.model)));
     }
     let Some(run) = &subject.run else {
         bail!(Usage(format!("the weights {} are of no run: name the folder of one with --weights", subject.weights)));
@@ -100,9 +103,9 @@ fn snapshots(subject: &Subject) -> Result<Vec<Snapshot>> {
     Ok(snapshots)
 }
 
-/// Some of them, the first and the last among them.
-fn some(snapshots: Vec<Snapshot>) -> Vec<Snapshot> {
-    let (count, last) = (snapshots.len().min(COLUMNS), snapshots.len() - 1);
+/// Some of them, evenly, the first and the last among them.
+fn some(snapshots: Vec<Snapshot>, most: usize) -> Vec<Snapshot> {
+    let (count, last) = (snapshots.len().min(most), snapshots.len() - 1);
     let chosen: Vec<usize> = (0..count).map(|at| if count > 1 { at * last / (count - 1) } else { 0 }).collect();
     snapshots.into_iter().enumerate().filter(|(at, _)| chosen.contains(at)).map(|(_, snapshot)| snapshot).collect()
 }

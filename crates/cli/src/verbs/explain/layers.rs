@@ -88,6 +88,9 @@ pub fn activations(subject: &Subject, seen: &Seen, wanted: Option<&str>, maps: &
         Some(layer) => {
             let output = subject.stack.forward_taps(&images, &[layer])?.remove(0).squeeze(0)?;
             let count = output.dim(0)?;
+            if output.rank() != 3 && !maps.is_empty() {
+                bail!("--map: layer `{layer}` gives {count} values, and no maps");
+            }
             if let Some(map) = maps.iter().find(|&&map| map >= count) {
                 bail!("map {map} of layer `{layer}`: it has maps 0 to {}", count.saturating_sub(1));
             }

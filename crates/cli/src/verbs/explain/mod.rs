@@ -55,24 +55,24 @@ pub struct Args {
     /// Occlusion: the grey of the patch, 0 to 255 [default: the mean of what the network was trained on].
     #[arg(long)]
     fill: Option<u8>,
-    /// Integrated gradients: steps of the way from black; SmoothGrad: copies with noise.
-    #[arg(long, default_value = "50", value_parser = parse::count)]
-    steps: usize,
-    /// SmoothGrad: the noise, as a part of the span of the picture's values.
-    #[arg(long, default_value = "0.15", value_parser = parse::share)]
-    noise: f64,
-    /// Strongest: a data set's folder.
+    /// Integrated gradients: steps of the way from black; SmoothGrad: copies with noise [default: 50].
+    #[arg(long, value_parser = parse::count)]
+    steps: Option<usize>,
+    /// SmoothGrad: the noise, as a part of the span of the picture's values [default: 0.15].
+    #[arg(long, value_parser = parse::share)]
+    noise: Option<f64>,
+    /// Strongest, pca and t-sne: a data set's folder.
     #[arg(long, short)]
     data: Option<PathBuf>,
-    /// The part of the data set.
-    #[arg(long, value_enum, default_value = "test")]
-    split: Part,
-    /// Use the first COUNT pictures of the data set alone.
+    /// The part of the data set [default: test].
+    #[arg(long, value_enum)]
+    split: Option<Part>,
+    /// Use COUNT pictures of the data set alone, evenly from all of it; t-sne takes 5,000 at most.
     #[arg(long, value_name = "COUNT", value_parser = parse::count)]
     limit: Option<usize>,
-    /// The seed of what is random.
-    #[arg(long, default_value = "0")]
-    seed: u64,
+    /// SmoothGrad: the seed of the noise [default: 0].
+    #[arg(long)]
+    seed: Option<u64>,
     /// Write one page about one picture as well: what the network says of it, these figures, and the activations of all layers.
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
@@ -127,6 +127,24 @@ impl Method {
     /// Whether it draws a picture that is given.
     fn takes_pictures(self) -> bool {
         !matches!(self, Self::Filters | Self::FilterEvolution) && !self.takes_data()
+    }
+
+    /// Whether it is about a class of a classifier.
+    fn takes_a_class(self) -> bool {
+        use Method::*;
+        matches!(self, GradCam | GradCamPp | Occlusion | Gradient | Guided | Integrated | SmoothGrad)
+    }
+
+    /// Whether it looks at one layer.
+    fn takes_a_layer(self) -> bool {
+        use Method::*;
+        !matches!(self, Occlusion | Gradient | Guided | Integrated | SmoothGrad | Proposals)
+    }
+
+    /// Whether it looks at maps that can be chosen.
+    fn takes_maps(self) -> bool {
+        use Method::*;
+        matches!(self, Activations | Deconvnet | Strongest | Evolution)
     }
 
     /// Whether it looks at a data set.
@@ -210,6 +228,14 @@ impl Args {
         let usual = if cirio::find_detector(&model).is_ok() { Method::Proposals } else { Method::GradCam };
         let methods = if self.method.is_empty() { vec![usual] } else { self.method.clone() };
         self.check(&methods)?;
+        self.check_flags(&methods)?;
+        if let (Some(method), Ok(model)) = (methods.iter().find(|method| method.takes_a_class()), cirio::find_detector(&model)) {
+            bail!(Usage(format!(
+                "--method {} is for classifiers; {} is a detector, of which there are proposals",
+                method.name(),
+                model.name
+            )));
+        }
         let paths = pictures::list(&self.images)?;
         self.check_report(&paths)?;
         let finder = methods.contains(&Method::Proposals).then(|| proposals::finder(&self.network, &found, &model)).transpose()?;
@@ -248,10 +274,43 @@ impl Args {
         }
     }
 
+    /// That no flag is given that none of the methods heeds.
+    fn check_flags(&self, methods: &[Method]) -> Result<()> {
+        use Method::{Integrated, Occlusion, SmoothGrad};
+        let flags: [(bool, &str, fn(Method) -> bool); 12] = [
+            (self.layer.is_some(), "--layer", Method::takes_a_layer),
+            (!self.map.is_empty(), "--map", Method::takes_maps),
+            (self.class.is_some(), "--class", Method::takes_a_class),
+            (self.patch.is_some(), "--patch", |method| method == Occlusion),
+            (self.stride.is_some(), "--stride", |method| method == Occlusion),
+            (self.fill.is_some(), "--fill", |method| method == Occlusion),
+            (self.steps.is_some(), "--steps", |method| matches!(method, Integrated | SmoothGrad)),
+            (self.noise.is_some(), "--noise", |method| method == SmoothGrad),
+            (self.seed.is_some(), "--seed", |method| method == SmoothGrad),
+            (self.data.is_some(), "--data", Method::takes_data),
+            (self.split.is_some(), "--split", Method::takes_data),
+            (self.limit.is_some(), "--limit", Method::takes_data),
+        ];
+        let names = || methods.iter().map(|method| method.name()).collect::<Vec<_>>().join(",");
+        if let Some((_, flag, _)) = flags.iter().find(|(given, _, heeds)| *given && !methods.iter().any(|&method| heeds(method))) {
+            bail!(Usage(format!("{flag} says nothing to --method {}", names())));
+        }
+        if !self.images.is_empty() && self.report.is_none() && !methods.iter().any(|method| method.takes_pictures()) {
+            bail!(Usage(format!("--method {} takes no picture, and one is given", names())));
+        }
+        Ok(())
+    }
+
     fn check_report(&self, paths: &[PathBuf]) -> Result<()> {
         let Some(page) = &self.report else { return Ok(()) };
         if paths.len() != 1 {
             bail!(Usage(format!("--report: a page is about one picture, and {} are given", paths.len())));
+        }
+        if page.extension().is_none_or(|ending| ending != "html" && ending != "htm") {
+            bail!(Usage(format!("--report {}: a page's name ends in .html", page.display())));
+        }
+        if page.is_dir() {
+            bail!("--report {}: there is a folder of this name", page.display());
         }
         if page.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
             bail!("--report {}: there is no such folder", page.display());

@@ -4,10 +4,10 @@ use anyhow::Result;
 use candle_core::Tensor;
 use cirio_explain::Heat;
 use cirio_vision::draw::{Cell, ColourMap, Direction, Ground, enlarge, heat, legend, overlay, sheet};
-use cirio_vision::{Image, from_tensor};
+use cirio_vision::{Image, from_tensor, resize};
 
-/// The side, in pixels, that small pictures are enlarged to at least.
-const SIDE: usize = 320;
+/// The longest side of pictures in figures, in pixels. Small ones are enlarged to half of it at least.
+const LONGEST: usize = 640;
 
 /// The columns of a grid of pictures that is wider than high, its rows full where that is near.
 pub fn columns(count: usize) -> usize {
@@ -15,23 +15,21 @@ pub fn columns(count: usize) -> usize {
     (least..2 * least).find(|columns| count.is_multiple_of(*columns)).unwrap_or(least)
 }
 
-/// A picture in RGB, its pixels as squares where it is small.
+/// A picture in RGB as it is shown: shrunk where it is large, its pixels as squares where it is small.
 pub fn shown(image: &Image) -> Result<Image> {
-    at_least(&image.to_rgb(), SIDE)
+    let (rgb, longer) = (image.to_rgb(), image.width().max(image.height()));
+    match longer > LONGEST {
+        true => {
+            let [width, height] = [rgb.width(), rgb.height()].map(|side| (side * LONGEST).div_ceil(longer));
+            Ok(resize(&rgb, width, height)?)
+        }
+        false => at_least(&rgb, LONGEST / 2),
+    }
 }
 
-/// How many times as large a picture is shown.
-pub fn scale(image: &Image) -> f32 {
-    factor(image, SIDE) as f32
-}
-
-/// A picture whose shorter side has at least so many pixels, its pixels as squares.
+/// A picture whose longer side has at least so many pixels, its pixels as squares.
 pub fn at_least(image: &Image, side: usize) -> Result<Image> {
-    Ok(enlarge(image, factor(image, side))?)
-}
-
-fn factor(image: &Image, side: usize) -> usize {
-    side.div_ceil(image.width().min(image.height()))
+    Ok(enlarge(image, side.div_ceil(image.width().max(image.height())).max(1))?)
 }
 
 /// A map as large as small pictures are shown, its values as squares.
@@ -43,7 +41,7 @@ pub fn tile(map: &Heat, colours: ColourMap, range: Option<[f32; 2]>, side: usize
 /// A picture, values over it, and what the colours mean.
 pub fn with_heat(picture: &Image, values: &Heat, colours: ColourMap, range: [f32; 2], captions: [&str; 2]) -> Result<Vec<Cell>> {
     let picture = shown(picture)?;
-    let over = overlay(&picture, &values.values, values.width, values.height, colours, 0.65)?;
+    let over = overlay(&picture, &values.values, values.width, values.height, colours, Some(range), 0.65)?;
     let bar = legend(colours, range, picture.height(), Direction::Up, Ground::White)?;
     Ok(vec![Cell::new(picture, captions[0]), Cell::new(over, captions[1]), Cell::new(bar, "")])
 }

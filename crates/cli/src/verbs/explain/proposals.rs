@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use candle_core::Tensor;
-use cirio_detection::Trace;
+use cirio_detection::{Trace, Xyxy, boxes};
 use cirio_explain::Heat;
 use cirio_explain::detector::{Origin, level_objectness, objectness, origin};
 use cirio_hub::Resolved;
@@ -37,15 +37,15 @@ pub fn figure(finder: &Finder, picture: &Image, stem: &str) -> Result<Figure> {
     let likely = objectness(&trace)?;
     let shown = paint::shown(&picture)?;
     let mut cells = vec![
-        Cell::new(found(finder, &trace, &picture)?, stem),
-        Cell::new(ways(&trace, &picture)?, "anchor, proposal, box"),
+        Cell::new(found(finder, &trace, &shown)?, stem),
+        Cell::new(ways(&trace, &shown)?, "anchor, proposal, box"),
         Cell::new(over(&shown, &likely)?, "an object at each place"),
         Cell::new(legend(ColourMap::Magma, [0.0, 1.0], shown.height(), Direction::Up, Ground::White)?, ""),
     ];
     for (number, level) in trace.levels.iter().enumerate() {
         let (maps, rows, columns) = level.features.dims3()?;
         let strength = strength(&trace, &level.features)?;
-        let strong = overlay(&shown, &strength.values, strength.width, strength.height, ColourMap::Viridis, 1.0)?;
+        let strong = overlay(&shown, &strength.values, strength.width, strength.height, ColourMap::Viridis, None, 1.0)?;
         cells.push(Cell::new(over(&shown, &level_objectness(&trace, number)?)?, format!("level {number}: objects")));
         cells.push(Cell::new(strong, format!("level {number}: {maps} maps, {rows}×{columns}")));
     }
@@ -64,30 +64,33 @@ fn strength(trace: &Trace, features: &Tensor) -> Result<Heat> {
 }
 
 fn over(picture: &Image, heat: &Heat) -> Result<Image> {
-    Ok(overlay(picture, &heat.values, heat.width, heat.height, ColourMap::Magma, 0.65)?)
+    Ok(overlay(picture, &heat.values, heat.width, heat.height, ColourMap::Magma, Some([0.0, 1.0]), 0.65)?)
 }
 
-/// The picture, large, with the boxes and the names of what was found.
-fn found(finder: &Finder, trace: &Trace, picture: &Image) -> Result<Image> {
-    let scale = paint::scale(picture);
-    let mut drawing = Objects::new(&paint::shown(picture)?);
+/// The boxes and the names of what was found, on the picture as it is shown.
+fn found(finder: &Finder, trace: &Trace, shown: &Image) -> Result<Image> {
+    let mut drawing = Objects::new(shown);
     for detection in trace.detections.iter().take(OBJECTS).rev() {
         let name = finder.classes.get(detection.label).map_or("?", String::as_str);
         let words = format!("{name} {:.0}%", 100.0 * detection.score);
-        drawing.object(detection.label, detection.bounds.map(|edge| edge * scale), None, words);
+        drawing.object(detection.label, on(shown, trace, detection.bounds), None, words);
     }
     drawing.finish()
 }
 
-/// The picture, large, with the anchor, the proposal and the box of each object.
-fn ways(trace: &Trace, picture: &Image) -> Result<Image> {
-    let scale = paint::scale(picture);
-    let mut canvas = Canvas::new(&paint::shown(picture)?);
+/// The anchor, the proposal and the box of each object, on the picture as it is shown.
+fn ways(trace: &Trace, shown: &Image) -> Result<Image> {
+    let mut canvas = Canvas::new(shown);
     for detection in 0..trace.detections.len().min(OBJECTS) {
         let Origin { anchor, proposal, bounds, label, .. } = origin(trace, detection)?;
         for (edges, colour) in [(anchor, ANCHOR), (proposal, PROPOSAL), (bounds, class_colour(label))] {
-            canvas.outline(edges.map(|edge| edge * scale), colour);
+            canvas.outline(on(shown, trace, edges), colour);
         }
     }
     Ok(canvas.into_image()?)
+}
+
+/// A box of the picture on the picture as it is shown.
+fn on(shown: &Image, trace: &Trace, edges: Xyxy) -> Xyxy {
+    boxes::resize(edges, trace.original, [shown.height(), shown.width()])
 }

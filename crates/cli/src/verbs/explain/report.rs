@@ -15,15 +15,16 @@ const TOP: usize = 5;
 
 /// Writes a page: what the network said of the picture, the figures, and the network layer by layer.
 pub fn write<'a>(path: &Path, subject: &Subject, picture: &Image, seen: &Seen, figures: impl Iterator<Item = &'a Figure>) -> Result<()> {
+    let (on_page, beside): (Vec<&Figure>, Vec<&Figure>) = figures.partition(|figure| matches!(figure.drawing, Drawing::Still(_)));
     let page = Report {
         title: seen.stem.clone(),
         model: subject.model.to_owned(),
-        weights: subject.weights.clone(),
+        weights: subject.weights.strip_prefix(&format!("{}/", subject.model)).unwrap_or(&subject.weights).to_owned(),
         picture: picture.clone(),
         predictions: predictions(subject, seen)?,
-        figures: figures.filter_map(figure).collect(),
+        figures: on_page.into_iter().filter_map(figure).collect(),
         layers: layers(subject, seen)?,
-        notes: Vec::new(),
+        notes: beside.into_iter().map(|figure| format!("{} has a file of its own.", figure.title)).collect(),
     };
     write_whole(path, page.html()?.as_bytes()).with_context(|| path.display().to_string())
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
 use cirio_detection::{Transform, spelt_today};
-use cirio_explain::Stack;
+use cirio_explain::{Stack, largest};
 use cirio_hub::Resolved;
 use cirio_nn::{Inference, InferenceConfig, Layers, Table, Volume, ops};
 use cirio_vision::{Image, Preprocess, from_tensor, to_tensor};
@@ -118,7 +118,11 @@ impl Subject {
     /// The K probabilities of a picture.
     pub fn probabilities(&self, seen: &Seen) -> Result<Vec<f32>> {
         let logits = self.stack.forward(&seen.tensor.unsqueeze(0)?)?.flatten_from(1)?;
-        Ok(ops::softmax(&logits)?.squeeze(0)?.to_vec1()?)
+        let probabilities: Vec<f32> = ops::softmax(&logits)?.squeeze(0)?.to_vec1()?;
+        if probabilities.iter().any(|probability| !probability.is_finite()) {
+            bail!("the network gives no finite numbers for {}: the weights {} are not sound", seen.stem, self.weights);
+        }
+        Ok(probabilities)
     }
 
     /// The class that was asked for by name or number, or else the likeliest.
@@ -132,9 +136,7 @@ impl Subject {
         let probabilities = self.probabilities(seen)?;
         let index = match wanted {
             Some(wanted) => self.class_index(wanted)?,
-            None => {
-                (0..probabilities.len()).reduce(|best, at| if probabilities[at] > probabilities[best] { at } else { best }).unwrap_or(0)
-            }
+            None => largest(&probabilities).unwrap_or(0),
         };
         let probability = probabilities.get(index).copied().unwrap_or(f32::NAN);
         Ok(Class { index, name: self.classes[index].clone(), probability })
@@ -160,7 +162,7 @@ impl Subject {
             let row = table.rows.iter().find(|row| row.name == **name);
             row.is_some_and(|row| matches!(row.output, Volume::Maps { .. }) && 2 * row.receptive_field.side() <= size[0].max(size[1]))
         };
-        self.layer(wanted.or(self.stack.names().iter().rev().find(sees_parts).map(String::as_str)))
+        self.layer(wanted.or(self.stack.names().iter().rev().find(sees_parts).map(String::as_str)), size)
     }
 
     /// The table of the layers for pictures of `size`.
@@ -174,11 +176,20 @@ impl Subject {
         self.stack.names().get(head.checked_sub(1)?).map(String::as_str)
     }
 
-    /// The layer that was asked for, or else the last one that says where.
-    pub fn layer<'a>(&'a self, wanted: Option<&'a str>) -> Result<&'a str> {
-        match wanted.or(self.stack.last_maps()) {
+    /// The layer that was asked for, or else the last one that says where: with filters, and maps of more than one place.
+    pub fn layer<'a>(&'a self, wanted: Option<&'a str>, size: [usize; 2]) -> Result<&'a str> {
+        if let Some(wanted) = wanted {
+            return Ok(wanted);
+        }
+        let table = self.table(size)?;
+        let has_places = |name: &&str| {
+            let row = table.rows.iter().find(|row| row.name == **name);
+            row.is_some_and(|row| matches!(row.output, Volume::Maps { height, width, .. } if height * width > 1))
+        };
+        let before = || self.stack.names().iter().rev().map(String::as_str).find(has_places);
+        match self.stack.last_maps().filter(has_places).or_else(before) {
             Some(layer) => Ok(layer),
-            None => bail!("{} has no convolution, so it has no maps", self.model),
+            None => bail!("{} has no maps of more than one place", self.model),
         }
     }
 }
