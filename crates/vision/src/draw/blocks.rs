@@ -68,20 +68,20 @@ impl Role {
 /// The most blocks of one drawing.
 const MOST: usize = 1000;
 
-/// The height of the widest picture's side, in pixels, and the least of any.
+/// The length of the longest side of a picture, in pixels, and the least of any.
 const SIDE: [f64; 2] = [150.0, 14.0];
 
 /// How far one pixel of depth goes to the right and up.
 const SLANT: [f64; 2] = [0.30, 0.24];
 
 /// Where a row of blocks is broken, in pixels.
-const WIDEST: f64 = 1480.0;
+const WIDEST: f64 = 1600.0;
 
 /// Pixels around the drawing and between its parts.
 const MARGIN: f64 = 24.0;
 
 /// The least length of an arrow, and the space between labels, in pixels.
-const ARROW: f64 = 34.0;
+const ARROW: f64 = 40.0;
 const SPACE: f64 = 10.0;
 
 /// The most slices of a block that are drawn.
@@ -101,7 +101,8 @@ const WORDS: Style = Style { size: 11.0, bold: false, fill: "#333" };
 const QUIET: Style = Style { size: 10.5, bold: false, fill: "#777" };
 
 /// Draws blocks from left to right, in several rows where they are many, as the text of an SVG file. Below a block stand its size
-/// (rows × columns × channels) and its name, below the arrow to it what makes it and the number of its parameters.
+/// (rows × columns × channels) and its name, below the arrow to it what makes it and the number of its parameters. The caption may have
+/// several lines.
 ///
 /// # Errors
 /// When there is no block, there are more than a thousand, or a size has a 0.
@@ -118,14 +119,19 @@ pub fn blocks(blocks: &[Block], title: &str, caption: &str) -> Result<String> {
 
     let mut svg = Svg::new();
     svg.text([MARGIN, MARGIN + 14.0], Anchor::Start, TITLE, title);
-    svg.text([MARGIN, MARGIN + 34.0], Anchor::Start, CAPTION, caption);
-    let mut upper = MARGIN + 58.0;
+    let mut upper = MARGIN + 34.0;
+    for line in caption.lines() {
+        svg.text([MARGIN, upper], Anchor::Start, CAPTION, line);
+        upper += 16.0;
+    }
+    upper += 8.0;
     for (index, row) in rows.iter().enumerate() {
         upper = draw_row(&mut svg, row, upper, index + 1 < rows.len()) + MARGIN;
     }
     let legend = draw_legend(&mut svg, blocks, upper + 6.0);
     let right = rows.iter().flatten().map(Place::right).fold(legend, f64::max);
-    let right = right.max(MARGIN + TITLE.width(title)).max(MARGIN + CAPTION.width(caption));
+    let words = caption.lines().map(|line| CAPTION.width(line)).fold(TITLE.width(title), f64::max);
+    let right = right.max(MARGIN + words);
     Ok(svg.finish(right + MARGIN, upper + MARGIN))
 }
 
@@ -404,7 +410,7 @@ mod tests {
                     ..block(&words, Role::ALL[role], if role == 4 { [channels, 1, 1] } else { [channels, rows, columns] }, slices)
                 })
                 .collect();
-            let (size, labels) = read(&blocks(&network, "a network", "and what it has").unwrap());
+            let (size, labels) = read(&blocks(&network, "a network", "and what\nit has").unwrap());
             for (index, label) in labels.iter().enumerate() {
                 let [left, upper, right, lower] = label.bounds;
                 prop_assert!(left >= 0.0 && upper >= 0.0 && right <= size[0] && lower <= size[1], "{}", label.words);

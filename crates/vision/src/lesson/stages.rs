@@ -6,7 +6,7 @@ use crate::filter::{Border, Matrix, Pool, filter, filter_image, plane, pool, poo
 use crate::{Canvas, Image, Result};
 
 /// The least width of a picture on the sheet, in pixels: that of the longest words above it.
-const LEAST: usize = 320;
+const LEAST: usize = 384;
 
 /// A sheet: the picture, the filtered one, with the stride if that is not 1, and pooled if there is a pool, each with its size and the
 /// arithmetic of it. A kernel that adds up to 0 answers with numbers on both sides of 0: its answer to the grey picture is drawn, from blue
@@ -77,14 +77,14 @@ mod tests {
     fn a_sheet_has_a_picture_a_stage() -> Result<()> {
         let picture = Image::new(4, 2, 1, vec![0, 0, 200, 200, 0, 0, 200, 200])?;
         let blurred = stages(&picture, &lesson("box", 1, None))?;
-        assert_eq!(blurred.width(), 8 + 320 + 8 + 320 + 8);
-        let row = blurred.height() - 8 - 1; // the lowest of the pictures, which are 160 pixels high
+        assert_eq!(blurred.width(), 8 + 384 + 8 + 384 + 8);
+        let row = blurred.height() - 8 - 1; // the lowest of the pictures, which are 192 pixels high
         let pixel = |image: &Image, row: usize, column: usize| image.pixel(row, column).map(|pixel| pixel[0]);
-        assert_eq!([8, 8 + 319, 336, 336 + 319].map(|column| pixel(&blurred, row, column)), [0, 200, 0, 200].map(Some));
-        assert_eq!(pixel(&blurred, row, 336 + 100), Some(67), "200/3 beside the edge");
+        assert_eq!([8, 8 + 383, 400, 400 + 383].map(|column| pixel(&blurred, row, column)), [0, 200, 0, 200].map(Some));
+        assert_eq!(pixel(&blurred, row, 400 + 100), Some(67), "200/3 beside the edge");
         let pooled = stages(&picture, &lesson("box", 2, Some("max:1")))?;
         assert_eq!(pooled.width(), blurred.width());
-        assert!(pooled.height() > 2 * 160);
+        assert!(pooled.height() > 192 + 96);
         Ok(())
     }
 

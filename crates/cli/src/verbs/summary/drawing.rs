@@ -6,7 +6,7 @@ use cirio_vision::draw::{Block, Role};
 /// A network's volumes from the picture on. Layers that compute nothing of their own (ReLU, batch norm, dropout, flatten) are named with the
 /// volume that they work on; layers of one kind and one volume after another are slices of one block, as are residual blocks.
 pub fn blocks(table: &Table) -> Vec<Block> {
-    let mut groups = vec![Group { role: Role::Input, size: table.input, units: vec![], passing: vec![] }];
+    let mut groups = vec![Group { role: Role::Input, size: table.input, before: vec![], units: vec![], passing: vec![] }];
     let mut waiting = Vec::new();
     for unit in table.rows.chunk_by(|one, next| part(&one.name) == part(&next.name)) {
         let (Some(group), Some(last)) = (groups.last_mut(), unit.last()) else { continue };
@@ -15,7 +15,7 @@ pub fn blocks(table: &Table) -> Vec<Block> {
             None if size == group.size => group.passing.extend(unit),
             None => waiting.extend(unit),
             Some(role) if size == group.size && role == group.role && role != Role::Dense => group.units.push(unit),
-            Some(role) => groups.push(Group { role, size, units: vec![unit], passing: std::mem::take(&mut waiting) }),
+            Some(role) => groups.push(Group { role, size, before: std::mem::take(&mut waiting), units: vec![unit], passing: vec![] }),
         }
     }
     groups.iter().map(Group::block).collect()
@@ -25,6 +25,8 @@ pub fn blocks(table: &Table) -> Vec<Block> {
 struct Group<'a> {
     role: Role,
     size: [usize; 3],
+    /// The layers that only bring the volume before into another form.
+    before: Vec<&'a Row>,
     /// The rows of each of the layers, or blocks of layers, that compute it.
     units: Vec<&'a [Row]>,
     /// The layers between and after them that compute nothing of their own.
@@ -33,7 +35,8 @@ struct Group<'a> {
 
 impl Group<'_> {
     fn block(&self) -> Block {
-        let rows = || self.units.iter().copied().flatten().chain(self.passing.iter().copied());
+        let units = || self.units.iter().copied().flatten();
+        let rows = || self.before.iter().copied().chain(units()).chain(self.passing.iter().copied());
         Block {
             name: self.name(),
             made_by: match (self.role, self.units.last()) {
@@ -61,14 +64,14 @@ impl Group<'_> {
         }
     }
 
-    /// The layers of one of its blocks; the last, since the first may have a shortcut of its own.
+    /// The layers of one of its blocks in their order; of the last, since the first may have a shortcut of its own.
     fn stack(&self, unit: &[Row]) -> Vec<String> {
-        let residual = if unit.iter().any(|row| row.kind == "add") { "residual " } else { "" };
-        let head = match self.units.len() {
-            1 => format!("1 {residual}block of"),
-            count => format!("{count} {residual}blocks of"),
-        };
-        std::iter::once(head).chain(counted(unit.iter().filter(|row| row.macs > 0))).collect()
+        let residual = if self.units.iter().all(|unit| unit.iter().any(|row| row.kind == "add")) { "residual " } else { "" };
+        let count = self.units.len();
+        let head = format!("{count} {residual}block{} of", if count == 1 { "" } else { "s" });
+        let computing: Vec<&Row> = unit.iter().filter(|row| row.macs > 0).collect();
+        let layers = computing.chunk_by(|one, next| one.kind == next.kind).flat_map(|rows| counted(rows.iter().copied()));
+        std::iter::once(head).chain(layers).collect()
     }
 }
 
@@ -134,7 +137,7 @@ mod tests {
         let blocks = drawn("lenet5");
         assert_eq!(names(&blocks), ["input", "conv1", "pool1", "conv2", "pool2", "fc1", "fc2", "fc3"]);
         assert_eq!(blocks[1].made_by, ["conv 5×5", "ReLU"]);
-        assert_eq!(blocks[5].made_by, ["linear", "ReLU", "flatten"]);
+        assert_eq!(blocks[5].made_by, ["flatten", "linear", "ReLU"]);
         assert_eq!(blocks[5].size, [120, 1, 1]);
     }
 
@@ -150,7 +153,7 @@ mod tests {
     fn repeated_blocks_are_counted() {
         let blocks = drawn("resnet50");
         assert_eq!(names(&blocks), ["input", "conv1", "maxpool", "layer1 ×3", "layer2 ×4", "layer3 ×6", "layer4 ×3", "avgpool", "fc"]);
-        assert_eq!(blocks[3].made_by, ["3 residual blocks of", "2 × conv 1×1", "conv 3×3, padding 1"]);
+        assert_eq!(blocks[3].made_by, ["3 residual blocks of", "conv 1×1", "conv 3×3, padding 1", "conv 1×1"]);
     }
 
     #[test]
