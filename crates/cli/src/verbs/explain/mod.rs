@@ -219,6 +219,9 @@ struct Line {
     output: String,
 }
 
+/// Whether a flag is given, the flag, and which methods heed it.
+type Flag = (bool, &'static str, fn(Method) -> bool);
+
 /// How long a frame of an animation is seen, in milliseconds.
 const FRAME: u16 = 400;
 
@@ -277,7 +280,7 @@ impl Args {
     /// That no flag is given that none of the methods heeds.
     fn check_flags(&self, methods: &[Method]) -> Result<()> {
         use Method::{Integrated, Occlusion, SmoothGrad};
-        let flags: [(bool, &str, fn(Method) -> bool); 12] = [
+        let flags: [Flag; 12] = [
             (self.layer.is_some(), "--layer", Method::takes_a_layer),
             (!self.map.is_empty(), "--map", Method::takes_maps),
             (self.class.is_some(), "--class", Method::takes_a_class),
