@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use cirio_explain::{Heat, Occluder, Rectifier, Target, Weighing, class_activation, occlusion, trace};
 use cirio_hub::Registry;
@@ -63,8 +63,12 @@ fn main() -> Result<()> {
 
 /// The first class whose map is not dead.
 fn any_map(network: &Stack, input: &Tensor) -> Result<Heat> {
-    let maps = (0..10).map(|class| class_activation(network, input, "relu2", class, Weighing::GradCam));
-    Ok(maps.flatten().next().ok_or_else(|| anyhow::anyhow!("no map is alive"))?)
+    for class in 0..10 {
+        if let Ok(map) = class_activation(network, input, "relu2", class, Weighing::GradCam) {
+            return Ok(map);
+        }
+    }
+    bail!("no map is alive")
 }
 
 /// The cosine of the angle between two maps.
