@@ -460,7 +460,7 @@ mod tests {
         for (gradient, weight) in values(&gradient)?.iter().zip(values(&weight.sum(0)?)?) {
             assert!((gradient - weight).abs() < 1e-6, "{gradient} {weight}");
         }
-        let error = network.forward_from(&images()?, "layer7").err().expect("no such layer").to_string();
+        let error = network.forward_from(&images()?, "layer7").unwrap_err().to_string();
         assert!(error.contains("no layer `layer7`") && error.contains("layer1.0.conv1"), "{error}");
         Ok(())
     }
