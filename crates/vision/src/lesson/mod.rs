@@ -61,7 +61,7 @@ impl Lesson {
 /// The arithmetic of one side's length, (W - F + P)/S + 1 with P the padding on both sides together, and the floor where the stride does not
 /// divide: `(9 - 3 + 2·0)/4 + 1 = 2.5 → 2`. The window fits.
 fn arithmetic(input: usize, window: usize, padding: usize, stride: usize) -> String {
-    let both = if padding % 2 == 0 { format!("2·{}", padding / 2) } else { padding.to_string() };
+    let both = if padding.is_multiple_of(2) { format!("2·{}", padding / 2) } else { padding.to_string() };
     let slack = input + padding - window;
     let exact = slack as f64 / stride as f64 + 1.0;
     let floor = if slack.is_multiple_of(stride) { String::new() } else { format!(" → {}", slack / stride + 1) };

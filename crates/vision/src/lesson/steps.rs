@@ -282,7 +282,7 @@ impl Look {
         canvas.area([left + 1, upper + 1, left + width, upper + height], ground);
         if let Some((words, ink)) = words {
             let wide = words.chars().count() * LETTER * self.letters;
-            let (x, y) = (left + (width.saturating_sub(wide) + 1) / 2, upper + (height - LETTER * self.letters + 1) / 2);
+            let (x, y) = (left + width.saturating_sub(wide).div_ceil(2), upper + (height - LETTER * self.letters).div_ceil(2));
             canvas.words([x, y], self.letters, words, ink);
         }
     }
