@@ -144,6 +144,8 @@ fn steps_that_cannot_be_drawn() {
     failed(&on_matrix(COUNT, &["--kernel", "box:5", "--steps", &file]), 1, &["5×5", "3×3"]);
     failed(&on_matrix(COUNT, &["--kernel", "box", "--pool", "max:2", "--steps", &file]), 1, &["2×2", "1×1"]);
     failed(&on_matrix(COUNT, &["--kernel", "box", "--steps", &nowhere]), 1, &["no/such/steps.png"]);
+    let drawing = ["filter", "examples/images/shapes.png", "--kernel", "box", "--steps", "steps.svg"];
+    fails(&drawing, 2, &["--steps steps.svg: the drawing is a PNG"]);
     fails(&["filter", "examples/images/shapes.png", "--kernel", "box", "--steps", &nowhere], 1, &["no/such/steps.png"]);
     assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 0);
 }

@@ -100,6 +100,9 @@ impl Args {
     pub fn run(self, json: bool) -> Result<()> {
         let kernel: Kernel = self.kernel.parse().map_err(|error| Usage(format!("--kernel: {error}")))?;
         let operation = if self.correlate { Operation::Correlate } else { Operation::Convolve };
+        if let Some(path) = self.steps.as_ref().filter(|path| path.extension().is_none_or(|ending| ending != "png")) {
+            bail!(Usage(format!("--steps {}: the drawing is a PNG, and its name ends in .png", path.display())));
+        }
         let of_matrix = self.input.as_os_str() == "-";
         let border = self.pad.map_or(if of_matrix { Border::None } else { Border::Edge }, Border::from);
         let lesson = Lesson { kernel, operation, border, stride: self.stride, pool: self.pool, round: self.round };
@@ -135,7 +138,10 @@ impl Args {
         }
         let image = Image::open(&self.input)?;
         let filtered = filter_image(&image, &lesson.kernel, lesson.operation, lesson.border, lesson.stride)?;
-        let filtered = lesson.pool.map_or(Ok(filtered.clone()), |windows| pool_image(&filtered, windows))?;
+        let filtered = match lesson.pool {
+            Some(windows) => pool_image(&filtered, windows)?,
+            None => filtered,
+        };
         if let Some(out) = &self.out {
             filtered.save(out)?;
         }

@@ -83,7 +83,7 @@ impl Args {
 fn draw(path: &Path, name: &str, about: &str, table: &Table) -> Result<()> {
     let [channels, rows, columns] = table.input;
     let (parameters, macs) = (short(table.parameters()), short(table.macs()));
-    let caption = format!("{about}\nof {rows}×{columns}×{channels}: {parameters} parameters, {macs} multiply-adds");
+    let caption = format!("{about}\ninput {rows}×{columns}×{channels}, {parameters} parameters, {macs} multiply-adds");
     let svg = blocks(&drawing::blocks(table), name, &caption)?;
     write_whole(path, svg.as_bytes()).with_context(|| format!("{} cannot be written", path.display()))
 }

@@ -30,6 +30,11 @@ impl Picture {
         Ok(Self { width, height, png: resize(image, width, height)?.to_png()? })
     }
 
+    /// The length of its file.
+    pub fn bytes(&self) -> usize {
+        self.png.len()
+    }
+
     /// The file as an address.
     pub fn address(&self) -> String {
         format!("data:image/png;base64,{}", STANDARD.encode(&self.png))

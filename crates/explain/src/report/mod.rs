@@ -89,9 +89,10 @@ impl Report {
         Ok(page::html(self, &tree, &self.pictures(&tree, MOST_BYTES)?))
     }
 
-    /// The pictures as files of at most `most` bytes together, the picture itself not counted.
+    /// The pictures as files of at most `most` bytes together, the picture itself, which is always there, counted.
     fn pictures(&self, tree: &[tree::Node], most: usize) -> Result<Pictures> {
-        let mut album = Album::new(most);
+        let picture = Picture::new(&self.picture, LONGEST)?;
+        let mut album = Album::new(most.saturating_sub(picture.bytes()));
         let figures = self.figures.iter().map(|figure| album.add(&figure.image, LONGEST)).collect::<Result<_>>()?;
         let mut sheets = vec![None; self.layers.len()];
         for index in tree::from_the_outside(tree) {
@@ -99,7 +100,7 @@ impl Report {
                 sheets[index] = album.add(image, LONGEST)?;
             }
         }
-        Ok(Pictures { picture: Picture::new(&self.picture, LONGEST)?, figures, sheets, left_out: album.left_out() })
+        Ok(Pictures { picture, figures, sheets, left_out: album.left_out() })
     }
 }
 

@@ -19,7 +19,9 @@ pub const FEW: usize = 16;
 pub fn filters(subject: &Subject, wanted: Option<&str>) -> Result<Figure> {
     let (layer, filters) = filters_of(&subject.stack, subject.model, wanted)?;
     let (count, channels, height, width) = filters.dims4()?;
-    let title = format!("{count} filters {channels}×{height}×{width} of {layer}, {}", subject.model);
+    let (drawn, _) = well_seen(count, channels);
+    let some = if drawn < count { format!("{drawn} of ") } else { String::new() };
+    let title = format!("{some}{count} filters {channels}×{height}×{width} of {layer}, {}", subject.model);
     let image = draw_filters(&filters)?;
     let about = match channels {
         3 => "Each filter as the colours that it looks for; grey is 0.".to_owned(),
@@ -48,9 +50,16 @@ pub fn filters_of(stack: &Stack, model: &str, wanted: Option<&str>) -> Result<(S
 /// Filters (F, C, h, w), as many as are well seen.
 pub fn draw_filters(filters: &Tensor) -> Result<Image> {
     let (count, channels, ..) = filters.dims4()?;
+    let (count, shown) = well_seen(count, channels);
+    let filters = filters.narrow(0, 0, count)?.narrow(1, 0, shown)?;
+    if channels == 3 { colour_filters(&filters) } else { shade_filters(&filters) }
+}
+
+/// How many of F filters, and of their C channels, are drawn.
+fn well_seen(count: usize, channels: usize) -> (usize, usize) {
     match channels {
-        3 => colour_filters(&filters.narrow(0, 0, count.min(MOST))?),
-        _ => shade_filters(&filters.narrow(0, 0, count.min(MOST.div_ceil(channels.min(FEW))))?.narrow(1, 0, channels.min(FEW))?),
+        3 => (count.min(MOST), 3),
+        _ => (count.min(MOST.div_ceil(channels.clamp(1, FEW))), channels.min(FEW)),
     }
 }
 

@@ -3,8 +3,10 @@
 mod classes;
 mod collection;
 mod evolution;
+mod figure;
 mod layers;
 mod maps;
+mod method;
 mod paint;
 mod proposals;
 mod report;
@@ -16,9 +18,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use cirio_vision::draw::{Cell, Ground, save_frames, sheet};
 use cirio_vision::{Image, write_whole};
-use clap::ValueEnum;
 use serde::Serialize;
 
+use self::figure::{Class, Drawing, Figure, Of};
+use self::method::Method;
 use self::subject::{Seen, Subject};
 use super::data::Part;
 use crate::console::{Usage, print, print_json};
@@ -79,124 +82,6 @@ pub struct Args {
     /// The folder for the pictures that are made; it is made if need be.
     #[arg(long, short, default_value = "explained")]
     out: PathBuf,
-}
-
-/// What is drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Method {
-    /// Where a layer speaks for a class (Selvaraju et al. 2017).
-    GradCam,
-    /// The same with weights for several objects (Chattopadhay et al. 2018).
-    GradCamPp,
-    /// The probability of a class as a patch slides over the picture, and the likeliest class (Zeiler & Fergus 2014).
-    Occlusion,
-    /// How much each pixel changes the class's score (Simonyan et al. 2014).
-    Gradient,
-    /// The gradient with rectifiers on the way back (Springenberg et al. 2015).
-    Guided,
-    /// The class's score divided among the pixels (Sundararajan et al. 2017).
-    Integrated,
-    /// The gradient averaged over noise (Smilkov et al. 2017).
-    SmoothGrad,
-    /// The activations of a layer, or of all layers on one sheet.
-    Activations,
-    /// The strongest activations of a layer, projected back to pixels (Zeiler & Fergus 2014).
-    Deconvnet,
-    /// The filters of a layer; needs no picture.
-    Filters,
-    /// Detectors: where the anchors, the proposals and the boxes of the objects are, and how likely an object is at each place (Ren et al. 2015).
-    Proposals,
-    /// What maps answer to a picture as training goes on; --weights is a run with snapshots.
-    Evolution,
-    /// The filters of a layer as training goes on, as an animation; --weights is a run with snapshots.
-    FilterEvolution,
-    /// The nine strongest activations of maps over a data set, projected back, beside the pictures' patches; needs --data.
-    Strongest,
-    /// The pictures of a data set in the plane of the two principal components of a layer's features; needs --data.
-    Pca,
-    /// The same by t-SNE, which keeps neighbours together (van der Maaten & Hinton 2008); needs --data.
-    TSne,
-}
-
-impl Method {
-    /// As it is written in commands and in names of files.
-    fn name(self) -> String {
-        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-
-    /// Whether it draws a picture that is given.
-    fn takes_pictures(self) -> bool {
-        !matches!(self, Self::Filters | Self::FilterEvolution) && !self.takes_data()
-    }
-
-    /// Whether it is about a class of a classifier.
-    fn takes_a_class(self) -> bool {
-        use Method::*;
-        matches!(self, GradCam | GradCamPp | Occlusion | Gradient | Guided | Integrated | SmoothGrad)
-    }
-
-    /// Whether it looks at one layer.
-    fn takes_a_layer(self) -> bool {
-        use Method::*;
-        !matches!(self, Occlusion | Gradient | Guided | Integrated | SmoothGrad | Proposals)
-    }
-
-    /// Whether it looks at maps that can be chosen.
-    fn takes_maps(self) -> bool {
-        use Method::*;
-        matches!(self, Activations | Deconvnet | Strongest | Evolution)
-    }
-
-    /// Whether it looks at a data set.
-    fn takes_data(self) -> bool {
-        matches!(self, Self::Strongest | Self::Pca | Self::TSne)
-    }
-}
-
-/// What was drawn.
-pub enum Drawing {
-    Still(Image),
-    /// The frames of an animation, all of one size.
-    Moving(Vec<Image>),
-    /// SVG.
-    Plot(String),
-}
-
-/// A picture that was made.
-pub struct Figure {
-    /// What it is.
-    pub title: String,
-    /// One sentence about it.
-    pub about: String,
-    pub drawing: Drawing,
-    /// What it is of.
-    pub of: Of,
-}
-
-impl Figure {
-    /// A picture, of nothing in particular.
-    fn still(title: String, about: String, image: Image) -> Self {
-        Self { title, about, drawing: Drawing::Still(image), of: Of::default() }
-    }
-}
-
-/// What a figure is of.
-#[derive(Clone, Default, Serialize)]
-pub struct Of {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub class: Option<Class>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub layer: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub maps: Vec<usize>,
-}
-
-/// The class that evidence was looked for.
-#[derive(Clone, Serialize)]
-pub struct Class {
-    pub index: usize,
-    pub name: String,
-    pub probability: f32,
 }
 
 #[derive(Serialize)]
