@@ -48,8 +48,8 @@ def small():
         rpn_post_nms_top_n_test=100,
         rpn_batch_size_per_image=128,
         box_batch_size_per_image=64,
-        box_head=faster_rcnn.TwoMLPHead(64 * 49, 128),
-        box_predictor=faster_rcnn.FastRCNNPredictor(128, 11),
+        box_head=faster_rcnn.FastRCNNConvFCHead((64, 7, 7), [64] * 4, [96], norm_layer=nn.BatchNorm2d),
+        box_predictor=faster_rcnn.FastRCNNPredictor(96, 11),
         mask_head=mask_rcnn.MaskRCNNHeads(64, (64, 64, 64), 1, norm_layer=nn.BatchNorm2d),
         mask_predictor=mask_rcnn.MaskRCNNPredictor(64, 64, 11),
     )
