@@ -120,7 +120,7 @@ fn pages_have_an_end() -> Result<()> {
     assert_eq!(tree::from_the_outside(&tree), [0, 1, 5, 6, 2, 4, 3]);
     let all = report.pictures(&tree, MOST_BYTES)?;
     assert_eq!(all.left_out, 0);
-    let all_but_one = report.pictures(&tree, [56 * 56, 20 * 20, 22 * 20].iter().map(|bytes| bytes + 100).sum())?;
+    let all_but_one = report.pictures(&tree, [28 * 28, 56 * 56, 20 * 20, 22 * 20].iter().map(|bytes| bytes + 100).sum())?;
     assert_eq!((all_but_one.left_out, all_but_one.sheets[2].is_none(), all_but_one.sheets[5].is_some()), (1, true, true));
     let page = page::html(&report, &tree, &all_but_one);
     assert_eq!(count(&page, "img"), 4);
