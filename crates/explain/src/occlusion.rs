@@ -99,17 +99,21 @@ pub fn occlusion(image: &Tensor, occluder: &Occluder, forward: impl Fn(&Tensor) 
         let images = Tensor::from_vec(pixels, (count, channels, height, width), image.device())?.to_dtype(image.dtype())?;
         Ok(ops::softmax(&forward(&images)?.flatten_from(1)?)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
     };
-    let whole = probabilities(pixels.clone(), 1)?;
+    // The picture without a patch comes first. All passes have as many pictures, so that a network plans for one size alone.
+    let count = places[0] * places[1] + 1;
+    let size = count.div_ceil(count.div_ceil(occluder.batch));
     let mut all = Vec::new();
-    for first in (0..places[0] * places[1]).step_by(occluder.batch) {
-        let count = occluder.batch.min(places[0] * places[1] - first);
-        let mut batch = pixels.repeat(count);
-        for (copy, place) in batch.chunks_exact_mut(pixels.len()).zip(first..) {
-            occluder.cover(copy, [height, width], [place / places[1], place % places[1]]);
+    for first in (0..count).step_by(size) {
+        let mut batch = pixels.repeat(size);
+        for (copy, number) in batch.chunks_exact_mut(pixels.len()).zip(first..count).filter(|(_, number)| *number > 0) {
+            occluder.cover(copy, [height, width], [(number - 1) / places[1], (number - 1) % places[1]]);
         }
-        all.extend(probabilities(batch, count)?);
+        all.extend(probabilities(batch, size)?);
     }
-    Ok(Occlusion { places, size: [height, width], whole, probabilities: all })
+    let classes = all.len() / (size * count.div_ceil(size));
+    all.truncate(count * classes);
+    let probabilities = all.split_off(classes);
+    Ok(Occlusion { places, size: [height, width], whole: all, probabilities })
 }
 
 impl Occluder {
