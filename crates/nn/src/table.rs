@@ -258,6 +258,28 @@ mod tests {
         Ok(())
     }
 
+    /// A padded convolution with a stride, behind which a branch of 3×3 and one of 1×1 are added.
+    #[test]
+    fn a_place_has_its_pixels() -> Result<()> {
+        let wide = Sequence::new().then("conv", Conv2d { padding: [1; 2], ..conv(2, 3) });
+        let table = Layers::new([1, 9, 12])
+            .then("conv", Conv2d { stride: [2, 3], padding: [1, 2], ..conv(2, 3) })
+            .then("block", Residual { body: wide, shortcut: Sequence::new() })
+            .then("flatten", Flatten)
+            .then("fc", linear(3))
+            .table()?;
+        let field = |name: &str| table.rows.iter().find(|row| row.name == name).expect("a row").receptive_field;
+        assert_eq!(field("conv").begin([0, 0]), [-1, -2]);
+        assert_eq!(field("conv").at([0, 0]), [0..2, 0..1], "padding is left out");
+        assert_eq!(field("conv").at([4, 2]), [7..9, 4..7]);
+        assert_eq!((field("block").seen, field("block").begin([1, 1])), ([7, 9], [-1, -2]));
+        assert_eq!(field("fc").at([0, 0]), [0..9, 0..12]);
+        // The branch that begins first and the one that ends last may be two.
+        let at = |first: i64, seen: usize| ReceptiveField { first: [first; 2], seen: [seen; 2], ..field("conv") };
+        assert_eq!(at(-3, 4).union(at(0, 3)), at(-3, 6));
+        Ok(())
+    }
+
     #[test]
     fn what_a_stride_leaves_is_said() -> Result<()> {
         let text = Layers::new([1, 9, 9]).then("conv", Conv2d { stride: [4; 2], ..conv(1, 3) }).table()?.to_string();
