@@ -148,14 +148,11 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// The derivatives of a class's score for pictures (N, C, H, W), and the scores.
-fn class_gradients(network: &Stack, images: &Tensor, class: usize) -> Result<(Tensor, Vec<f32>)> {
+/// The derivatives of a class's score for pictures (N, C, H, W).
+fn class_gradients(network: &Stack, images: &Tensor, class: usize) -> Result<Tensor> {
     let images = Var::from_tensor(&images.detach())?;
-    let scores = network.forward(&images)?;
-    let scores = crate::scores_of(&scores, class)?;
-    let gradients = scores.sum_all()?.backward()?;
-    let gradient = gradients.get(&images).map_or_else(|| images.zeros_like(), |gradient| Ok(gradient.clone()))?;
-    Ok((gradient, scores.to_dtype(DType::F32)?.to_vec1()?))
+    let gradients = crate::scores_of(&network.forward(&images)?, class)?.sum_all()?.backward()?;
+    Ok(gradients.get(&images).map_or_else(|| images.zeros_like(), |gradient| Ok(gradient.clone()))?)
 }
 
 /// Pictures that are taken through the network at a time.
@@ -188,7 +185,7 @@ pub fn integrated_gradients(network: &Stack, image: &Tensor, baseline: &Tensor, 
     for first in (0..steps).step_by(BATCH) {
         let part = |step: usize| baseline + (&way * ((step as f64 + 0.5) / steps as f64))?;
         let parts = (first..steps.min(first + BATCH)).map(part).collect::<candle_core::Result<Vec<_>>>()?;
-        let (gradients, _) = class_gradients(network, &Tensor::stack(&parts, 0)?, class)?;
+        let gradients = class_gradients(network, &Tensor::stack(&parts, 0)?, class)?;
         sum = (sum + gradients.sum(0)?)?;
     }
     let ends = crate::scores_of(&network.forward(&Tensor::stack(&[image, baseline], 0)?)?, class)?;
@@ -215,7 +212,7 @@ pub fn smooth_grad(network: &Stack, image: &Tensor, class: usize, samples: usize
     let mut sum = image.zeros_like()?;
     for first in (0..samples).step_by(BATCH) {
         let copies = (first..samples.min(first + BATCH)).map(|_| noisy()).collect::<candle_core::Result<Vec<_>>>()?;
-        let (gradients, _) = class_gradients(network, &Tensor::stack(&copies, 0)?, class)?;
+        let gradients = class_gradients(network, &Tensor::stack(&copies, 0)?, class)?;
         sum = (sum + gradients.sum(0)?)?;
     }
     Ok((sum / samples as f64)?)

@@ -1,10 +1,10 @@
 //! A network as training went on: the snapshots of a run.
 
 use anyhow::{Context, Result, bail};
-use cirio_explain::{Rectifier, Stack, Target, trace};
+use cirio_explain::{Error, Heat, Rectifier, Stack, Target, trace};
 use cirio_train::{RunFolder, Snapshot};
-use cirio_vision::Image;
 use cirio_vision::draw::{Cell, ColourMap, Ground, sheet};
+use cirio_vision::{Image, pad};
 
 use super::layers::{draw_filters, filters_of};
 use super::maps::strongest_maps;
@@ -52,9 +52,9 @@ fn answer(stack: &Stack, seen: &Seen, layer: &str, map: usize, epoch: u64) -> Re
     let output = stack.forward_taps(&seen.tensor.unsqueeze(0)?, &[layer])?.remove(0);
     let Ok((_, count, _, _)) = output.dims4() else { bail!("layer `{layer}` gives {:?}, expected maps", output.dims()) };
     if map >= count {
-        bail!("map {map} of layer `{layer}`: it has maps 0 to {}", count.saturating_sub(1));
+        bail!(Error::Map { given: map, layer: layer.into(), maps: count });
     }
-    let heat = cirio_explain::Heat::from_tensor(&output.get(0)?.get(map)?)?;
+    let heat = Heat::from_tensor(&output.get(0)?.get(map)?)?;
     let back = match heat.is_dead() {
         true => Image::filled(SIDE, SIDE, 3, 128)?,
         false => {
@@ -84,7 +84,7 @@ pub fn filters(subject: &Subject, wanted: Option<&str>) -> Result<Figure> {
 /// Frames of an animation have one size; captions may differ in length.
 fn same_size(frames: Vec<Image>) -> Result<Vec<Image>> {
     let (width, height) = frames.iter().fold((0, 0), |(w, h), frame| (frame.width().max(w), frame.height().max(h)));
-    let filled = |frame: Image| Ok(cirio_vision::pad(&frame, [0, 0, width - frame.width(), height - frame.height()], 255)?);
+    let filled = |frame: Image| Ok(pad(&frame, [0, 0, width - frame.width(), height - frame.height()], 255)?);
     frames.into_iter().map(filled).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use candle_core::Tensor;
-use cirio_explain::{Heat, Stack};
+use cirio_explain::{Error, Heat, Stack};
 use cirio_vision::draw::{Cell, ColourMap, Ground, enlarge, grid, sheet};
 use cirio_vision::{Image, from_tensor, resize_short_side};
 
@@ -101,7 +101,7 @@ pub fn activations(subject: &Subject, seen: &Seen, wanted: Option<&str>, maps: &
                 bail!("--map: layer `{layer}` gives {count} values, and no maps");
             }
             if let Some(map) = maps.iter().find(|&&map| map >= count) {
-                bail!("map {map} of layer `{layer}`: it has maps 0 to {}", count.saturating_sub(1));
+                bail!(Error::Map { given: *map, layer: layer.into(), maps: count });
             }
             let title = format!("{} of {layer} for {}, {}", shape(&output), seen.stem, subject.model);
             let about = "The maps of one layer, on one scale: dark is the lowest, yellow the strongest.".to_owned();

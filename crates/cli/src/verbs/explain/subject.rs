@@ -94,10 +94,9 @@ impl Subject {
                 let picture = to_tensor(&image.to_rgb(), &[0.0; 3], &[1.0; 3], &self.device)?;
                 let batch = transform.batch(&[picture], None)?;
                 let [rows, columns] = batch.sizes[0];
-                let tensor = batch.images.squeeze(0)?;
-                let image = from_tensor(&tensor.narrow(1, 0, rows)?.narrow(2, 0, columns)?, &transform.mean, &transform.std)?;
-                // What is beyond the picture is filling, and not shown.
-                let tensor = tensor.narrow(1, 0, rows)?.narrow(2, 0, columns)?.contiguous()?;
+                // What is beyond the picture is filling.
+                let tensor = batch.images.squeeze(0)?.narrow(1, 0, rows)?.narrow(2, 0, columns)?.contiguous()?;
+                let image = from_tensor(&tensor, &transform.mean, &transform.std)?;
                 Ok(Seen { stem, image, tensor })
             }
         }
@@ -125,21 +124,17 @@ impl Subject {
         Ok(probabilities)
     }
 
-    /// The class that was asked for by name or number, or else the likeliest.
+    /// The class of a classifier that was asked for by name or number, or else the likeliest.
     pub fn class(&self, seen: &Seen, wanted: Option<&str>) -> Result<Class> {
-        if self.classes.is_empty() {
-            bail!(Usage(format!(
-                "{} is a detector: what it says of a box is --method proposals; its layers can be looked at as others'",
-                self.model
-            )));
-        }
         let probabilities = self.probabilities(seen)?;
         let index = match wanted {
             Some(wanted) => self.class_index(wanted)?,
             None => largest(&probabilities).unwrap_or(0),
         };
-        let probability = probabilities.get(index).copied().unwrap_or(f32::NAN);
-        Ok(Class { index, name: self.classes[index].clone(), probability })
+        match self.classes.get(index).zip(probabilities.get(index)) {
+            Some((name, &probability)) => Ok(Class { index, name: name.clone(), probability }),
+            None => bail!("{} gives {} numbers, and has names for {} classes", self.model, probabilities.len(), self.classes.len()),
+        }
     }
 
     fn class_index(&self, wanted: &str) -> Result<usize> {
@@ -150,19 +145,25 @@ impl Subject {
             Ok(index) if index < self.classes.len() => Ok(index),
             _ => {
                 let known = if self.classes.len() <= 20 { format!(": {}", self.classes.join(", ")) } else { String::new() };
-                bail!(Usage(format!("--class {wanted}: {} has classes 0 to {}{known}", self.model, self.classes.len() - 1)))
+                bail!(Usage(format!("--class {wanted}: {} has classes 0 to {}{known}", self.model, self.classes.len().saturating_sub(1))))
             }
         }
     }
 
     /// The layer that was asked for, or else the deepest whose values see half of a picture of `size` at most: parts of things.
     pub fn layer_of_parts<'a>(&'a self, wanted: Option<&'a str>, size: [usize; 2]) -> Result<&'a str> {
+        if let Some(wanted) = wanted {
+            return Ok(wanted);
+        }
         let table = self.table(size)?;
         let sees_parts = |name: &&String| {
             let row = table.rows.iter().find(|row| row.name == **name);
             row.is_some_and(|row| matches!(row.output, Volume::Maps { .. }) && 2 * row.receptive_field.side() <= size[0].max(size[1]))
         };
-        self.layer(wanted.or(self.stack.names().iter().rev().find(sees_parts).map(String::as_str)), size)
+        match self.stack.names().iter().rev().find(sees_parts) {
+            Some(name) => Ok(name),
+            None => self.layer(None, size),
+        }
     }
 
     /// The table of the layers for pictures of `size`.
