@@ -55,8 +55,13 @@ fn main() -> Result<(), ShapeError> {
     bench.conv("vgg middle", 1, conv([128, 128], 112, 3, 1), false)?;
     bench.conv("vgg last", 1, conv([512, 512], 14, 3, 1), false)?;
     bench.conv("cifar vgg first", 64, conv([3, 64], 32, 3, 1), true)?;
+    bench.conv("cifar vgg second", 64, conv([64, 64], 32, 3, 1), false)?;
     bench.conv("cifar vgg middle", 64, conv([128, 128], 16, 3, 1), false)?;
+    bench.conv("cifar vgg third", 64, conv([256, 256], 8, 3, 1), false)?;
+    bench.conv("cifar vgg fourth", 64, conv([512, 512], 4, 3, 1), false)?;
     bench.conv("cifar vgg last", 64, conv([512, 512], 2, 3, 1), false)?;
+    bench.conv("box head", 512, conv([96, 96], 7, 3, 1), false)?;
+    bench.conv("mask head", 128, conv([64, 64], 14, 3, 1), false)?;
     bench.conv("resnet pointwise", 1, conv([64, 256], 56, 1, 0), false)?;
     bench.conv("depthwise", 8, Conv2dShape { groups: 64, ..conv([64, 64], 56, 3, 1) }, false)?;
     bench.conv("alexnet first", 8, Conv2dShape { stride: [4; 2], ..conv([3, 64], 224, 11, 2) }, true)?;

@@ -173,7 +173,7 @@ fn choose<T>(
 /// Whether vectors of filters are better than vectors of pixels: where the way to the other layout and back is short beside
 /// the work, or rows fill vectors badly and filters fill them better. As measured.
 fn prefers_blocked(shape: &Conv2dShape) -> bool {
-    const WORK: usize = 500; // operations a value that is copied
+    const WORK: usize = 200; // operations a value that is copied
     const FEW: usize = 16;
     let lanes = simd::lanes();
     let filled = |count: usize| count as f64 / count.next_multiple_of(lanes) as f64;

@@ -31,6 +31,8 @@ pub struct Scratch {
     memory: Vec<f32>,
     /// For what is computed while the buffers are in use.
     rest: Option<Box<Scratch>>,
+    /// For threads that each call kernels of their own.
+    threads: Vec<Scratch>,
 }
 
 impl Scratch {
@@ -61,6 +63,14 @@ impl Scratch {
             &mut buffer[..lengths[index - 1]]
         });
         (buffers, self.rest.get_or_insert_default())
+    }
+
+    /// Working memory for each of so many threads.
+    fn threads(&mut self, count: usize) -> &mut [Self] {
+        if self.threads.len() < count {
+            self.threads.resize_with(count, Self::new);
+        }
+        &mut self.threads[..count]
     }
 }
 
@@ -126,6 +136,33 @@ pub(crate) fn for_each_piece(out: &mut [f32], length: usize, operations: usize, 
     } else {
         out.par_chunks_mut(length).enumerate().with_min_len(together(pieces, operations)).for_each(one);
     }
+}
+
+/// Runs `work(index, piece, scratch)` for each piece of `out` on so many threads: each takes whole pieces, and the kernels that it calls for
+/// them wake no other and wait for none.
+pub(crate) fn for_each_piece_apart<E: Send>(
+    threads: usize,
+    out: &mut [f32],
+    length: usize,
+    scratch: &mut Scratch,
+    work: impl Fn(usize, &mut [f32], &mut Scratch) -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    let (next, total) = (AtomicUsize::new(0), out.len());
+    let out = Parts::new(out);
+    let take = |scratch: &mut Scratch| {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= total.div_ceil(length) {
+                return Ok(());
+            }
+            // SAFETY: each piece is taken once.
+            work(index, unsafe { out.part(piece(index, length, total)) }, scratch)?;
+        }
+    };
+    if threads == 1 {
+        return take(scratch);
+    }
+    scratch.threads(threads).par_iter_mut().with_max_len(1).try_for_each(|scratch| on_this_thread(|| take(scratch)))
 }
 
 /// How many of `tasks` one thread takes together: enough to be worth asking for them.

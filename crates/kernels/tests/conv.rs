@@ -53,12 +53,16 @@ fn check(name: &str, shape: Conv2dShape, n: usize, seed: u64, scratch: &mut Scra
     let (x, w, dy) = (double(&values.x), double(&values.w), double(&values.dy));
     let exact_bias = bias.map(double);
     let [rows, columns] = shape.output();
-    let taps = w.len() / shape.c_out;
-    let exact = reference::conv2d(&shape, n, &x, &w, exact_bias.as_deref());
-    assert_close(&format!("{name}: y"), &y, &exact, taps);
-    let area = shape.kernel[0] * shape.kernel[1];
-    assert_close(&format!("{name}: dx"), &dx, &reference::conv2d_backward_input(&shape, n, &dy, &w), shape.c_out / shape.groups * area);
-    assert_close(&format!("{name}: dw"), &dw, &reference::conv2d_backward_weight(&shape, n, &x, &dy), n * rows * columns);
+    let more = if may_be_winograd(&shape) { 40 } else { 1 };
+    let of_outputs = shape.c_out / shape.groups * shape.kernel[0] * shape.kernel[1];
+    let results = [
+        ("y", &y, reference::conv2d(&shape, n, &x, &w, exact_bias.as_deref()), w.len() / shape.c_out),
+        ("dx", &dx, reference::conv2d_backward_input(&shape, n, &dy, &w), of_outputs),
+        ("dw", &dw, reference::conv2d_backward_weight(&shape, n, &x, &dy), n * rows * columns),
+    ];
+    for (what, got, exact, terms) in results {
+        assert_close(&format!("{name}: {what}"), got, &exact, more * terms);
+    }
     assert_close(&format!("{name}: db"), &db, &reference::conv2d_backward_bias(&shape, &dy), n * rows * columns);
 
     // The loss <conv(x), dy> has the gradients dx, dw and db.
@@ -73,6 +77,11 @@ fn check(name: &str, shape: Conv2dShape, n: usize, seed: u64, scratch: &mut Scra
     assert!((without_bias - inner(&x, &double(&dx))).abs() <= tolerance, "<x, dx> is not <y, dy>");
     assert!((without_bias - inner(&w, &double(&dw))).abs() <= tolerance, "<w, dw> is not <y, dy>");
     Ok(())
+}
+
+/// Patches and sums of F(4×4) are some times larger than the values, and so are their rounding errors; see `errors_of_gradients`.
+fn may_be_winograd(shape: &Conv2dShape) -> bool {
+    shape.kernel == [3; 2] && shape.stride == [1; 2] && shape.dilation == [1; 2] && shape.groups == 1 && shape.c_in >= 8
 }
 
 fn shapes() -> impl Strategy<Value = (Conv2dShape, usize)> {
@@ -96,6 +105,43 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    /// Channels enough for vectors of filters, and maps smaller than a tile.
+    #[test]
+    fn a_sweep_of_many_channels(
+        channels in prop::array::uniform2(16usize..=50),
+        side in prop::array::uniform2(1usize..=11),
+        padding in prop::array::uniform2(0usize..=2),
+        n in 1usize..=5,
+        seed in 0u64..1000,
+    ) {
+        let shape = Conv2dShape {
+            c_in: channels[0], c_out: channels[1], h: side[0], w: side[1], kernel: [3; 2], stride: [1; 2], padding, dilation: [1; 2], groups: 1,
+        };
+        prop_assume!(shape.check().is_ok());
+        check("many channels", shape, n, seed, &mut Scratch::new()).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    }
+}
+
+/// The largest error over the largest value, of gradients that are summed over many images.
+#[test]
+fn errors_of_gradients() -> Result<(), ShapeError> {
+    let shape =
+        Conv2dShape { c_in: 64, c_out: 48, h: 16, w: 16, kernel: [3; 2], stride: [1; 2], padding: [1; 2], dilation: [1; 2], groups: 1 };
+    let n = 40;
+    let values = Values::new(&shape, n, 3);
+    let [_, dx, dw, _] = kernel(&shape, n, &values, None, &mut Scratch::new())?;
+    let (x, w, dy) = (double(&values.x), double(&values.w), double(&values.dy));
+    let exact = [reference::conv2d_backward_input(&shape, n, &dy, &w), reference::conv2d_backward_weight(&shape, n, &x, &dy)];
+    for (what, got, exact) in [("dx", dx, &exact[0]), ("dw", dw, &exact[1])] {
+        let largest = exact.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
+        let error = exact.iter().zip(&got).fold(0.0f64, |error, (exact, got)| error.max((exact - f64::from(*got)).abs()));
+        assert!(error / largest < 1e-5, "{what}: {:e}", error / largest);
+    }
+    Ok(())
+}
+
 /// Shapes that a random sweep would rarely meet, one after the other with one scratch.
 #[test]
 fn shapes_with_a_meaning() -> Result<(), ShapeError> {
@@ -114,6 +160,8 @@ fn shapes_with_a_meaning() -> Result<(), ShapeError> {
         ("depthwise", Conv2dShape { c_in: 12, c_out: 12, h: 17, w: 19, groups: 12, ..same }, 2),
         ("AlexNet's first", Conv2dShape { c_in: 3, c_out: 16, h: 67, w: 59, kernel: [11; 2], stride: [4; 2], padding: [2; 2], ..plain }, 2),
         ("many channels on small maps", Conv2dShape { c_in: 96, c_out: 40, h: 2, w: 3, ..same }, 19),
+        ("images for many threads", Conv2dShape { c_in: 24, c_out: 32, h: 8, w: 9, ..same }, 70),
+        ("images for many threads, in other steps", Conv2dShape { c_in: 24, c_out: 17, h: 16, w: 15, stride: [2; 2], ..same }, 70),
         ("many channels", Conv2dShape { c_in: 64, c_out: 35, h: 13, w: 18, ..same }, 1),
         ("a tall image", Conv2dShape { c_in: 2, h: 400, w: 5, ..same }, 2),
         ("rows only", Conv2dShape { c_in: 2, h: 50, w: 1, kernel: [7, 1], padding: [3, 0], ..plain }, 2),
@@ -133,7 +181,7 @@ fn any_number_of_threads_gives_the_same_bits() {
         Conv2dShape { c_in: 6, c_out: 16, h: 14, w: 14, kernel: [5; 2], stride: [1; 2], padding: [0; 2], dilation: [1; 2], groups: 1 };
     let vgg = Conv2dShape { c_in: 48, c_out: 64, h: 23, w: 17, kernel: [3; 2], padding: [1; 2], ..lenet };
     let strided = Conv2dShape { stride: [2; 2], groups: 2, ..vgg };
-    for (shape, n) in [(lenet, 70), (vgg, 1), (vgg, 5), (strided, 4)] {
+    for (shape, n) in [(lenet, 70), (vgg, 1), (vgg, 5), (vgg, 70), (strided, 4), (strided, 70)] {
         let values = Values::new(&shape, n, 7);
         same_on_any_threads(|| kernel(&shape, n, &values, Some(&values.bias), &mut Scratch::new()).expect("a right shape").concat());
     }

@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::transpose::{Rows, transpose};
+use super::transpose::{Columns, Rows, transpose};
 use crate::error::{ShapeError, expect, expect_positive, volume};
 use crate::parallel::{CHUNK, Parts, threads_for};
 use crate::simd;
@@ -168,7 +168,7 @@ impl Maps {
             if channels < together {
                 to.fill(0.0);
             }
-            transpose(from, Rows { count: channels, stride: pixels }, pixels, to, together);
+            transpose(from, Rows { count: channels, stride: pixels }, Columns::in_a_row(pixels, together), to);
         };
         if threads_for(n * groups, 8 * from.len()) == 1 {
             (0..n * groups).for_each(one);
@@ -184,6 +184,12 @@ impl Maps {
         } else {
             layout.clear_margin_of_groups(to);
         }
+        if self.together == 1 && layout.together > 1 && self.margin == [0; 2] {
+            // The pixels of an image lie in one row, which may be longer than a narrow map's.
+            let columns = Columns { count: self.height * self.width, stride: layout.together, width: self.width, row: layout.row() };
+            transpose(from, Rows { count: channels, stride: self.group() }, columns, &mut to[layout.origin([0; 2])..]);
+            return;
+        }
         // Without margins an image is one row.
         let whole = self.margin == [0; 2] && layout.margin == [0; 2];
         let (height, width) = if whole { (1, self.height * self.width) } else { (self.height, self.width) };
@@ -196,8 +202,12 @@ impl Maps {
                         to[group * layout.group()..][..width * a].copy_from_slice(&from[group * self.group()..][..width * a]);
                     }
                 }
-                (1, together) => transpose(from, Rows { count: channels, stride: self.group() }, width, to, together),
-                (together, _) => transpose(from, Rows { count: width, stride: together }, channels, to, layout.group()),
+                (1, together) => {
+                    transpose(from, Rows { count: channels, stride: self.group() }, Columns::in_a_row(width, together), to);
+                }
+                (together, _) => {
+                    transpose(from, Rows { count: width, stride: together }, Columns::in_a_row(channels, layout.group()), to);
+                }
             }
         }
     }

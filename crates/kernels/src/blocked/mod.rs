@@ -21,7 +21,7 @@ use half::f16;
 pub use maps::Maps;
 pub use pool::Pool;
 pub use scale::Scale;
-use transpose::{Rows, transpose};
+use transpose::{Columns, Rows, transpose};
 pub(crate) use weights::WeightGradient;
 use winograd::Winograd;
 
@@ -182,7 +182,7 @@ impl<'a> Weights<'a> {
         }
         let (first, lane) = (some.start - own.start, some.start - filters.start);
         let from = &self.values[group * of_group + first * of_filter + channel * of_channel..];
-        transpose(from, Rows { count: some.len(), stride: of_filter }, area, &mut to[lane..], lanes);
+        transpose(from, Rows { count: some.len(), stride: of_filter }, Columns::in_a_row(area, lanes), &mut to[lane..]);
         if self.turned {
             for place in 0..area / 2 {
                 let (before, after) = to.split_at_mut((area - 1 - place) * lanes);
@@ -372,6 +372,12 @@ fn best(shape: &Conv2dShape, cost: impl Fn(Method) -> f64) -> Method {
     }
     let methods = [Method::Direct, Method::Winograd(2), Method::Winograd(4)];
     methods.into_iter().min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or(Method::Direct)
+}
+
+/// The best way to a gradient to the weights: they are read and written once for many images.
+fn best_method_of_gradient(shape: &Conv2dShape) -> Method {
+    const MANY: usize = 16;
+    best(shape, |method| seconds(shape, MANY, method))
 }
 
 /// What it costs to pack the weights.

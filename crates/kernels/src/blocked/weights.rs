@@ -9,11 +9,13 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::Method;
 use super::direct::{Block, blocks, taps};
 use super::maps::Maps;
 use super::tile::{accumulate, for_vectors};
+use super::winograd::WinogradSums;
 use crate::conv::Conv2dShape;
-use crate::parallel::{Parts, piece, threads_for};
+use crate::parallel::{Parts, Scratch, piece, threads_for};
 use crate::simd;
 
 /// Pixels that are summed before the next taps are: their gradients stay in the first cache.
@@ -33,17 +35,23 @@ pub(crate) struct WeightGradient {
     taps: Vec<u32>,
     farthest: usize,
     blocks: Vec<Block>,
+    /// F(4×4, 3×3) or F(2×2, 3×3), where that is faster.
+    winograd: Option<WinogradSums>,
 }
 
 impl WeightGradient {
     /// For an input in this layout, its margin at least the padding. None where groups cut through channels that lie side by side.
-    pub(crate) fn new(shape: Conv2dShape, input: Maps) -> Option<Self> {
+    pub(crate) fn new(shape: Conv2dShape, [input, output]: [Maps; 2]) -> Option<Self> {
         if !super::is_moderate(&shape) {
             return None;
         }
         let taps = taps(&shape, &input)?;
         let farthest = taps.iter().copied().max()? as usize;
-        Some(Self { shape, input, taps, farthest, blocks: blocks(&shape) })
+        let winograd = match super::best_method_of_gradient(&shape) {
+            Method::Winograd(side) => WinogradSums::new(shape, side, input, output),
+            _ => None,
+        };
+        Some(Self { shape, input, taps, farthest, blocks: blocks(&shape), winograd })
     }
 
     /// Floats of the sums: block by block, tap by tap, those of a block's filters beside one another.
@@ -52,9 +60,12 @@ impl WeightGradient {
     }
 
     /// Adds the gradients of n images to `sums`. `dy` holds each group of filters of all images, image after image.
-    pub(crate) fn add(&self, n: usize, x: &[f32], dy: &[f32], sums: &mut [f32]) {
+    pub(crate) fn add(&self, n: usize, x: &[f32], dy: &[f32], sums: &mut [f32], scratch: &mut Scratch) {
         let [rows, columns] = self.shape.output();
         assert!(x.len() == n * self.input.image() && sums.len() == self.packed(), "lengths were checked before");
+        if let Some(winograd) = &self.winograd {
+            return winograd.add(n, x, dy, sums, scratch);
+        }
         let shares = TASKS.div_ceil(self.blocks.len()).min(self.taps.len().div_ceil(RUN));
         let of_share = self.taps.len().div_ceil(shares).next_multiple_of(RUN);
         let sums = &Parts::new(sums);

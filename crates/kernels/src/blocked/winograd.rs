@@ -6,10 +6,15 @@
 //! A² multiplications for M² outputs where the plain way takes 9·M². Rounding errors grow with M; M is 2 or 4 here.
 #![allow(unsafe_code)] // the innermost loops read without checks; threads write parts of one output
 
+mod gradient;
+mod transform;
+
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+
+pub(super) use gradient::WinogradSums;
 
 use super::direct::{Block, blocks};
 use super::maps::Maps;
@@ -139,6 +144,54 @@ impl Winograd {
     }
 }
 
+impl Winograd {
+    /// The image, and the first row and column of the output, of a tile, counted over all images.
+    fn place(&self, tile: usize) -> (usize, [usize; 2]) {
+        let [rows, columns] = self.tiles;
+        let (image, tile) = (tile / (rows * columns), tile % (rows * columns));
+        (image, [tile / columns * self.side, tile % columns * self.side])
+    }
+
+    /// Transforms a tile's patch of all channels. `at` says where the vector of a place and a group of channels goes; for the groups
+    /// they lie in the order of the places.
+    #[inline(always)]
+    fn transform_patch<S: Simd, const A: usize>(&self, simd: S, x: &[f32], tile: usize, to: &Parts, at: impl Fn(usize, usize) -> usize) {
+        let (lanes, input) = (S::F32_LANES, &self.input);
+        let (image, [row, column]) = self.place(tile);
+        let [_, height, width] = input.size();
+        let [above, left] = input.margin();
+        // The patch in the coordinates of the maps with their margin.
+        let (top, start) = (row + above - self.shape.padding[0], column + left - self.shape.padding[1]);
+        let there = [(height + 2 * above).saturating_sub(top).min(A), (width + 2 * left).saturating_sub(start).min(A)];
+        for group in 0..input.groups() {
+            let x = &x[image * input.image() + group * input.group()..][..input.group()];
+            let read = |i: usize, j: usize| S::as_simd_f32s(&x[(top + i) * input.row() + (start + j) * lanes..][..lanes]).0[0];
+            let mut patch = [[simd.splat_f32s(0.0); A]; A];
+            for j in 0..A {
+                let column: [S::f32s; A] = if there == [A; 2] {
+                    std::array::from_fn(|i| read(i, j))
+                } else {
+                    std::array::from_fn(|i| if i < there[0] && j < there[1] { read(i, j) } else { simd.splat_f32s(0.0) })
+                };
+                let column = transform::input::<S, A>(simd, column);
+                for i in 0..A {
+                    patch[i][j] = column[i];
+                }
+            }
+            let first = at(0, group);
+            // SAFETY: these vectors belong to this tile and this group of channels.
+            let to = unsafe { to.pointer(first..at(A * A - 1, group) + lanes) };
+            for i in 0..A {
+                let row = transform::input::<S, A>(simd, patch[i]);
+                for j in 0..A {
+                    // SAFETY: the place is one of the range's.
+                    unsafe { to.add(at(i * A + j, group) - first).cast::<S::f32s>().write_unaligned(row[j]) };
+                }
+            }
+        }
+    }
+}
+
 /// Runs `work` for each number, on several threads if it is `spread`.
 fn each(count: usize, spread: bool, work: impl Fn(usize) + Sync + Send) {
     if spread {
@@ -184,8 +237,8 @@ impl Stage<'_> {
                 let Self(stage, tasks, tiles, step) = self;
                 for task in tasks {
                     match (step, stage.plan.side) {
-                        (Step::Input, 2) => stage.input::<S, 2, 4>(simd, task),
-                        (Step::Input, _) => stage.input::<S, 4, 6>(simd, task),
+                        (Step::Input, 2) => stage.input::<S, 4>(simd, task),
+                        (Step::Input, _) => stage.input::<S, 6>(simd, task),
                         (Step::Product, _) => stage.product(simd, task, tiles),
                         (Step::Output, 2) => stage.output::<S, 2, 4>(simd, task),
                         (Step::Output, _) => stage.output::<S, 4, 6>(simd, task),
@@ -196,50 +249,12 @@ impl Stage<'_> {
         simd::arch().dispatch(Work(self, tasks, tiles, step));
     }
 
-    /// The image, and the first row and column of the output, of a tile of the run.
-    fn place(&self, tile: usize) -> (usize, [usize; 2]) {
-        let [rows, columns] = self.plan.tiles;
-        let tile = self.first + tile;
-        let (image, tile) = (tile / (rows * columns), tile % (rows * columns));
-        (image, [tile / columns * self.plan.side, tile % columns * self.plan.side])
-    }
-
-    /// Transforms a tile's patch, all channels.
+    /// Transforms a tile's patch.
     #[inline(always)]
-    fn input<S: Simd, const M: usize, const A: usize>(&self, simd: S, tile: usize) {
-        let (lanes, plan) = (S::F32_LANES, self.plan);
-        let (image, [row, column]) = self.place(tile);
-        let [_, height, width] = plan.input.size();
-        let [above, left] = plan.input.margin();
-        // The patch in the coordinates of the maps with their margin.
-        let (top, start) = (row + above - plan.shape.padding[0], column + left - plan.shape.padding[1]);
-        let there = [(height + 2 * above).saturating_sub(top).min(A), (width + 2 * left).saturating_sub(start).min(A)];
-        for group in 0..plan.input.groups() {
-            let x = &self.x[image * plan.input.image() + group * plan.input.group()..][..plan.input.group()];
-            let read = |i: usize, j: usize| S::as_simd_f32s(&x[(top + i) * plan.input.row() + (start + j) * lanes..][..lanes]).0[0];
-            let mut patch = [[simd.splat_f32s(0.0); A]; A];
-            for j in 0..A {
-                let column: [S::f32s; A] = if there == [A; 2] {
-                    std::array::from_fn(|i| read(i, j))
-                } else {
-                    std::array::from_fn(|i| if i < there[0] && j < there[1] { read(i, j) } else { simd.splat_f32s(0.0) })
-                };
-                let column = transform_input::<S, A>(simd, column);
-                for i in 0..A {
-                    patch[i][j] = column[i];
-                }
-            }
-            let at = |place: usize| (place * self.run + tile) * plan.wide() + group * lanes;
-            // SAFETY: these vectors belong to this tile and this group of channels.
-            let to = unsafe { self.patches.pointer(at(0)..at(A * A - 1) + lanes) };
-            for i in 0..A {
-                let row = transform_input::<S, A>(simd, patch[i]);
-                for j in 0..A {
-                    // SAFETY: the place is one of the range's.
-                    unsafe { to.add(at(i * A + j) - at(0)).cast::<S::f32s>().write_unaligned(row[j]) };
-                }
-            }
-        }
+    fn input<S: Simd, const A: usize>(&self, simd: S, tile: usize) {
+        let wide = self.plan.wide();
+        let place = |place: usize, group: usize| (place * self.run + tile) * wide + group * S::F32_LANES;
+        self.plan.transform_patch::<S, A>(simd, self.x, self.first + tile, self.patches, place);
     }
 
     /// The product of one place's matrices, for a block of filters and all tiles.
@@ -317,7 +332,7 @@ impl Stage<'_> {
     #[inline(always)]
     fn output<S: Simd, const M: usize, const A: usize>(&self, simd: S, tile: usize) {
         let (lanes, plan) = (S::F32_LANES, self.plan);
-        let (image, [row, column]) = self.place(tile);
+        let (image, [row, column]) = plan.place(self.first + tile);
         let [height, width] = plan.shape.output();
         let zero = simd.splat_f32s(0.0);
         for group in 0..plan.output.groups() {
@@ -331,7 +346,7 @@ impl Stage<'_> {
                     // SAFETY: the place is one of the range's.
                     column[i] = unsafe { sums.add(at(i * A + j) - at(0)).cast::<S::f32s>().read_unaligned() };
                 }
-                let column = transform_output::<S, M, A>(simd, column);
+                let column = transform::output::<S, M, A>(simd, column);
                 for i in 0..M {
                     half[i][j] = column[i];
                 }
@@ -346,7 +361,7 @@ impl Stage<'_> {
             // SAFETY: the pixels of a tile belong to it alone.
             let y = unsafe { self.y.pointer(first..pixel(&plan.output, rows - 1, columns - 1) + lanes) };
             for (i, half) in half.into_iter().enumerate() {
-                let outputs = transform_output::<S, M, A>(simd, half);
+                let outputs = transform::output::<S, M, A>(simd, half);
                 for (j, value) in outputs.into_iter().enumerate() {
                     if i >= rows || j >= columns {
                         continue;
@@ -364,50 +379,6 @@ impl Stage<'_> {
     }
 }
 
-/// Bᵀd, along one side of a patch; the points are 0, ±1 (and ±2 where A = 6) and infinity.
-#[inline(always)]
-fn transform_input<S: Simd, const A: usize>(simd: S, d: [S::f32s; A]) -> [S::f32s; A] {
-    let (add, sub) = (|a, b| simd.add_f32s(a, b), |a, b| simd.sub_f32s(a, b));
-    let times = |factor: f32, a, b| simd.mul_add_e_f32s(simd.splat_f32s(factor), a, b);
-    let mut out = d;
-    if A == 4 {
-        out[0] = sub(d[0], d[2]);
-        out[1] = add(d[1], d[2]);
-        out[2] = sub(d[2], d[1]);
-        out[3] = sub(d[1], d[3]);
-    } else {
-        let (even, odd) = (times(-4.0, d[2], d[4]), times(-4.0, d[1], d[3]));
-        let (second, first) = (sub(d[4], d[2]), sub(d[3], d[1]));
-        out[0] = times(4.0, d[0], times(-5.0, d[2], d[4]));
-        out[1] = add(even, odd);
-        out[2] = sub(even, odd);
-        out[3] = times(2.0, first, second);
-        out[4] = times(-2.0, first, second);
-        out[5] = times(4.0, d[1], times(-5.0, d[3], d[5]));
-    }
-    out
-}
-
-/// Aᵀm, along one side of a tile.
-#[inline(always)]
-fn transform_output<S: Simd, const M: usize, const A: usize>(simd: S, m: [S::f32s; A]) -> [S::f32s; M] {
-    let (add, sub) = (|a, b| simd.add_f32s(a, b), |a, b| simd.sub_f32s(a, b));
-    let times = |factor: f32, a, b| simd.mul_add_e_f32s(simd.splat_f32s(factor), a, b);
-    let mut out = [m[0]; M];
-    let (sum, difference) = (add(m[1], m[2]), sub(m[1], m[2]));
-    if M == 2 {
-        out[0] = add(m[0], sum);
-        out[1] = sub(difference, m[3]);
-    } else {
-        let (far, apart) = (add(m[3], m[4]), sub(m[3], m[4]));
-        out[0] = add(add(m[0], sum), far);
-        out[1] = times(2.0, apart, difference);
-        out[2] = times(4.0, far, sum);
-        out[3] = add(times(8.0, apart, difference), m[5]);
-    }
-    out
-}
-
 /// The transformed weights of a block of filters for one channel.
 struct Pack<'a> {
     plan: &'a Winograd,
@@ -422,19 +393,9 @@ impl WithSimd for Pack<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if self.plan.side == 2 {
-            const G: [[f32; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
-            self.transform::<S, 4>(simd, G);
-        } else {
-            const G: [[f32; 3]; 6] = [
-                [1.0 / 4.0, 0.0, 0.0],
-                [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-                [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-                [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-                [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-                [0.0, 0.0, 1.0],
-            ];
-            self.transform::<S, 6>(simd, G);
+        match self.plan.side {
+            2 => self.transform::<S, 4>(simd, transform::G2),
+            _ => self.transform::<S, 6>(simd, transform::G4),
         }
     }
 }
@@ -448,21 +409,16 @@ impl Pack<'_> {
         let start = self.block.first * lanes * c_in + self.channel * wide;
         let mut of_channel = [0.0; 9 * MOST_LANES];
         let of_channel = &mut of_channel[..9 * lanes];
-        let product = |row: [f32; 3], values: [S::f32s; 3]| {
-            let first = simd.mul_f32s(simd.splat_f32s(row[0]), values[0]);
-            let second = simd.mul_add_e_f32s(simd.splat_f32s(row[1]), values[1], first);
-            simd.mul_add_e_f32s(simd.splat_f32s(row[2]), values[2], second)
-        };
         for (vector, filters) in self.block.filters(plan.shape.c_out).enumerate() {
             self.weights.lay_out(0, filters, self.channel, 9, lanes, of_channel);
             let (values, _) = S::as_simd_f32s(of_channel);
             for (i, down) in g.into_iter().enumerate() {
-                let row = std::array::from_fn(|s| product(down, [values[s], values[3 + s], values[6 + s]]));
+                let row = std::array::from_fn(|s| transform::filter(simd, down, [values[s], values[3 + s], values[6 + s]]));
                 for (j, across) in g.into_iter().enumerate() {
                     let at = (i * A + j) * c_in * plan.filters() + start + vector * lanes;
                     // SAFETY: this vector belongs to this block and channel.
                     let to = unsafe { self.parts.part(at..at + lanes) };
-                    S::as_mut_simd_f32s(to).0[0] = product(across, row);
+                    S::as_mut_simd_f32s(to).0[0] = transform::filter(simd, across, row);
                 }
             }
         }
