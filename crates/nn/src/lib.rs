@@ -49,6 +49,7 @@ mod weights;
 pub use error::{Error, Result};
 pub use inference::{Inference, InferenceConfig};
 pub use layers::{Layers, Sequence};
+pub use ops::backward;
 pub use parameter::{Parameter, ParameterKind};
 pub use pass::{DropoutState, Pass};
 pub use stack::Stack;

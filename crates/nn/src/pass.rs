@@ -14,6 +14,8 @@ pub struct Pass<'a> {
     dropout: Option<&'a DropoutSource>,
     /// Whether the pass is among frozen layers, where it is one in evaluation.
     frozen: Cell<bool>,
+    /// Whether nobody looks at the layers that are being run.
+    unobserved: Cell<bool>,
     /// Names of the layers whose outputs are wanted, with what has been found.
     taps: RefCell<Vec<(&'a str, Option<Tensor>)>>,
     /// The names of the blocks that the pass is inside of, each with a dot behind.
@@ -28,7 +30,15 @@ impl<'a> Pass<'a> {
     /// A pass in training where there is a source of dropout, else in evaluation; the outputs of the layers `taps` are kept.
     pub(crate) fn new(dropout: Option<&'a DropoutSource>, taps: &[&'a str]) -> Self {
         let taps = RefCell::new(taps.iter().map(|&name| (name, None)).collect());
-        Self { dropout, frozen: Cell::new(false), taps, prefix: RefCell::default(), rectifier: Rectifier::Gradient, begin: None }
+        Self {
+            dropout,
+            frozen: Cell::new(false),
+            unobserved: Cell::new(false),
+            taps,
+            prefix: RefCell::default(),
+            rectifier: Rectifier::Gradient,
+            begin: None,
+        }
     }
 
     /// A pass in evaluation, of which no layer's output is kept.
@@ -87,13 +97,51 @@ impl<'a> Pass<'a> {
         self.rectifier
     }
 
+    /// Whether this is a pass in training, of frozen layers too.
+    pub(crate) fn is_in_training(&self) -> bool {
+        self.dropout.is_some()
+    }
+
     /// Whether layers are run one by one, since the outputs of some are wanted.
     pub(crate) fn is_observed(&self) -> bool {
-        self.begin.is_some() || !self.taps.borrow().is_empty()
+        !self.unobserved.get() && (self.begin.is_some() || !self.taps.borrow().is_empty())
+    }
+
+    /// Runs layers of which no output is wanted but the last one's.
+    pub(crate) fn unobserved<T>(&self, run: impl FnOnce() -> T) -> T {
+        let before = self.unobserved.replace(true);
+        let output = run();
+        self.unobserved.set(before);
+        output
+    }
+
+    /// The name of a layer with those of the blocks around it.
+    pub(crate) fn full_name(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix.borrow())
+    }
+
+    /// Whether a layer's output is wanted.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        let full = self.full_name(name);
+        self.names_wanted(|wanted| is_meant(&full, wanted))
+    }
+
+    /// Whether the output of something inside a layer is wanted.
+    pub(crate) fn looks_into(&self, name: &str) -> bool {
+        let inside = self.full_name(name) + ".";
+        self.names_wanted(|wanted| wanted.starts_with(&inside))
+    }
+
+    fn names_wanted(&self, is: impl Fn(&str) -> bool) -> bool {
+        let begin = self.begin.iter().map(|(name, _)| *name);
+        self.is_observed() && (begin.chain(self.taps.borrow().iter().map(|(name, _)| *name)).any(is))
     }
 
     /// Keeps an output if it is wanted, and gives what the pass goes on with: the output, or the variable that takes its place.
     pub(crate) fn after(&self, name: &str, output: Tensor) -> Result<Tensor> {
+        if !self.is_observed() {
+            return Ok(output);
+        }
         let output = match &self.begin {
             Some((begin, variable)) if is_meant(name, begin) => {
                 let new = Var::from_tensor(&output.detach())?;

@@ -1,12 +1,13 @@
 //! A network: the list of layers with its weights.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{ModuleT, Result, Tensor, Var};
 use candle_nn::VarBuilder;
 
 use crate::layer::{Forward, Step};
-use crate::ops::Rectifier;
+use crate::ops::{Rectifier, tape};
 use crate::pass::{DropoutSource, DropoutState, Pass};
 use crate::{Error, Inference, InferenceConfig, Layers, Parameter, ParameterKind, Sequence, Volume};
 
@@ -211,13 +212,56 @@ impl Stack {
     }
 
     pub(crate) fn run(&self, input: &Tensor, pass: &Pass) -> Result<Tensor> {
-        if pass.is_observed() {
-            return self.walk(input, pass, |name, output| pass.after(name, output));
-        }
         let mut output = input.clone();
-        let mut index = 0;
-        while index < self.layers.len() {
-            (output, index) = match self.turn(index) {
+        let mut first = 0;
+        while first < self.layers.len() {
+            let (end, recorded) = self.stretch(first, pass);
+            output = if recorded {
+                tape::as_one(&output, |input| pass.unobserved(|| self.layers_in(first..end, input, pass)))?
+            } else {
+                self.layers_in(first..end, &output, pass)?
+            };
+            output = pass.after(&pass.full_name(&self.names[end - 1]), output)?;
+            first = end;
+        }
+        Ok(output)
+    }
+
+    /// Whether all layers can be one operation in training.
+    pub(crate) fn is_recordable(&self) -> bool {
+        self.layers.iter().all(|layer| layer.is_recordable())
+    }
+
+    /// How far the layers from `first` on are run before somebody wants to see an output, and whether they can be one operation meanwhile.
+    fn stretch(&self, first: usize, pass: &Pass) -> (usize, bool) {
+        let can = |index: usize| {
+            pass.is_in_training() && index >= self.frozen && self.layers[index].is_recordable() && !pass.looks_into(&self.names[index])
+        };
+        let recorded = can(first);
+        let is_last = |&index: &usize| {
+            let next = index + 1;
+            pass.wants(&self.names[index]) || next == self.layers.len() || can(next) != recorded || (!recorded && pass.is_observed())
+        };
+        let last = (first..self.layers.len()).find(is_last).unwrap_or(first);
+        (last + 1, recorded && self.has_steps_between(first..last + 1))
+    }
+
+    /// Whether something lies between the first and the last operation of some layers.
+    fn has_steps_between(&self, range: Range<usize>) -> bool {
+        let alone = match self.turn(range.start, range.end) {
+            Turn::Alone => 1,
+            Turn::WithRelu => 2,
+            Turn::Exchanged => 0,
+        };
+        range.len() != alone || matches!(self.layers[range.start].step(), Step::Residual { .. })
+    }
+
+    /// Some layers, one after the other.
+    fn layers_in(&self, range: Range<usize>, input: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let mut output = input.clone();
+        let mut index = range.start;
+        while index < range.end {
+            (output, index) = match self.turn(index, range.end) {
                 Turn::Alone => (self.layer(index, &output, pass, false)?, index + 1),
                 Turn::WithRelu => (self.layer(index, &output, pass, true)?, index + 2),
                 Turn::Exchanged => (self.layer(index, &self.layer(index + 1, &output, pass, false)?, pass, false)?, index + 2),
@@ -226,9 +270,9 @@ impl Stack {
         Ok(output)
     }
 
-    /// How a layer is run when no layer's own output is asked for.
-    fn turn(&self, index: usize) -> Turn {
-        let is = |index: usize, kind: fn(&Step) -> bool| self.layers.get(index).is_some_and(|layer| kind(&layer.step()));
+    /// How a layer is run of which, and of those up to `end`, no own output is asked for.
+    fn turn(&self, index: usize, end: usize) -> Turn {
+        let is = |index: usize, kind: fn(&Step) -> bool| self.layers[..end].get(index).is_some_and(|layer| kind(&layer.step()));
         let relu_then_pool = |index| is(index, |step| matches!(step, Step::Relu)) && is(index + 1, |step| matches!(step, Step::MaxPool(_)));
         if relu_then_pool(index) {
             Turn::Exchanged

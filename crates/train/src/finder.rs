@@ -71,7 +71,7 @@ fn sweep(network: &Stack, loss: Loss, rule: Rule, groups: &GroupOptions, loader:
         }
         best = best.min(smooth);
         curve.push((rate, smooth));
-        optimizer.step(&loss.backward()?, rate)?;
+        optimizer.step(&cirio_nn::backward(&loss)?, rate)?;
         rate *= factor;
     }
     Ok(curve)

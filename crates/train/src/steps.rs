@@ -60,7 +60,7 @@ impl Steps<'_> {
         if !loss.is_finite() {
             return Err(diverged(format!("the loss of {} is {loss}", (batch.names)()), self.state.epoch, self.state.step, self.so_far.lr));
         }
-        let gradients = batch.loss.backward()?;
+        let gradients = cirio_nn::backward(&batch.loss)?;
         self.so_far.loss += loss * batch.pictures as f64;
         self.so_far.pictures += batch.pictures;
         let pending = &mut self.so_far.pending;

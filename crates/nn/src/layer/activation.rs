@@ -50,6 +50,10 @@ impl Forward for Relu {
         ops::rectified(input, pass.rectifier())
     }
 
+    fn is_recordable(&self) -> bool {
+        true
+    }
+
     fn step(&self) -> Step<'_> {
         Step::Relu
     }

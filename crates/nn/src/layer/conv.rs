@@ -143,6 +143,10 @@ impl Forward for Filters {
         weight.into_iter().chain(bias).collect()
     }
 
+    fn is_recordable(&self) -> bool {
+        true
+    }
+
     fn step(&self) -> Step<'_> {
         Step::Conv { weight: &self.weight, bias: self.bias.as_ref(), config: self.config.clone() }
     }

@@ -36,6 +36,10 @@ impl Forward for Dropout {
         }
     }
 
+    fn is_recordable(&self) -> bool {
+        true
+    }
+
     fn step(&self) -> Step<'_> {
         Step::Nothing
     }

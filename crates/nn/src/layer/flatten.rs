@@ -5,6 +5,7 @@ use candle_nn::VarBuilder;
 
 use super::{Forward, Layer, Pure, Shaped, Step};
 use crate::Volume;
+use crate::ops::tape;
 
 /// (N, C, H, W) to (N, C·H·W), channel by channel, row by row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,6 @@ impl Layer for Flatten {
     }
 
     fn build(&self, _input: &Volume, _weights: VarBuilder) -> Result<Box<dyn Forward>> {
-        Ok(Box::new(Pure(Step::Flatten, |x: &candle_core::Tensor| x.flatten_from(1))))
+        Ok(Box::new(Pure(Step::Flatten, tape::flatten)))
     }
 }

@@ -78,6 +78,10 @@ impl Forward for Matrix {
         weight.into_iter().chain(bias).collect()
     }
 
+    fn is_recordable(&self) -> bool {
+        true
+    }
+
     fn step(&self) -> Step<'_> {
         Step::Linear { weight: &self.weight, bias: self.bias.as_ref() }
     }

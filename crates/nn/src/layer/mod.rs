@@ -120,6 +120,12 @@ pub trait Forward: Send + Sync {
         Vec::new()
     }
 
+    /// Whether its [`forward`](Self::forward) is made of this crate's kernels alone, in training too, so that it and its neighbours can be
+    /// one operation for candle.
+    fn is_recordable(&self) -> bool {
+        false
+    }
+
     /// What it computes in evaluation, if that is one of the things that the inference form knows how to fuse or to pack.
     fn step(&self) -> Step<'_> {
         Step::Other
@@ -185,6 +191,10 @@ pub(crate) struct Pure<F>(pub Step<'static>, pub F);
 impl<F: Fn(&Tensor) -> Result<Tensor> + Send + Sync> Forward for Pure<F> {
     fn forward(&self, input: &Tensor, _pass: &Pass) -> Result<Tensor> {
         (self.1)(input)
+    }
+
+    fn is_recordable(&self) -> bool {
+        matches!(self.0, Step::HardSigmoid | Step::HardSwish | Step::MaxPool(_) | Step::AvgPool(..) | Step::Flatten)
     }
 
     fn step(&self) -> Step<'_> {

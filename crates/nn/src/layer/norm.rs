@@ -129,6 +129,10 @@ impl Forward for Normalise {
         self.run(input, pass, ops::batch_norm_relu, ops::batch_norm_train_relu)
     }
 
+    fn is_recordable(&self) -> bool {
+        true
+    }
+
     fn step(&self) -> Step<'_> {
         Step::Norm([&self.weight, &self.bias, &self.running_mean, &self.running_var], self.config.eps)
     }

@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{Cost, Forward, Layer, Shaped, Step};
+use crate::ops::tape;
 use crate::pass::Pass;
 use crate::stack::Stack;
 use crate::{ParameterKind, Sequence, Volume};
@@ -64,7 +65,11 @@ struct Block {
 
 impl Forward for Block {
     fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor> {
-        self.body.run(input, pass)? + self.shortcut.run(input, pass)?
+        tape::sum(&self.body.run(input, pass)?, &self.shortcut.run(input, pass)?)
+    }
+
+    fn is_recordable(&self) -> bool {
+        self.body.is_recordable() && self.shortcut.is_recordable()
     }
 
     fn tensors(&self) -> Vec<(String, &Tensor, ParameterKind)> {

@@ -1,10 +1,13 @@
 //! Dropout (Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014).
 
 use candle_core::{Result, Tensor};
+use cirio_kernels::Scratch;
 use rand::RngCore;
 use rand_chacha::ChaCha8Rng;
 
+use super::backend::{Backend, backend};
 use super::check::{error, float};
+use super::kernels::{self, Done, Unary};
 
 /// Each value becomes 0 with the probability `p`, and the others are divided by 1 - p, so that the mean stays.
 ///
@@ -26,8 +29,40 @@ pub fn dropout(x: &Tensor, p: f64, generator: &mut ChaCha8Rng) -> Result<Tensor>
     }
     let dropped = (p * 2f64.powi(32)) as u32; // of the 2³² numbers that may be drawn
     let kept: Vec<u8> = (0..x.elem_count()).map(|_| u8::from(generator.next_u32() >= dropped)).collect();
-    let kept = Tensor::from_vec(kept, x.shape(), x.device())?;
-    kept.where_cond(&(x / (1.0 - p))?, &x.zeros_like()?)
+    match backend(x) {
+        Backend::Kernels => kernels::unary(Kept { kept, factor: (1.0 / (1.0 - p)) as f32 }, x.elem_count(), x, x.shape()),
+        Backend::Portable => {
+            let kept = Tensor::from_vec(kept, x.shape(), x.device())?;
+            kept.where_cond(&(x / (1.0 - p))?, &x.zeros_like()?)
+        }
+    }
+}
+
+/// Which values are kept, and what they are multiplied with; the same is done with their gradients.
+struct Kept {
+    kept: Vec<u8>,
+    factor: f32,
+}
+
+impl Kept {
+    fn apply(&self, from: &[f32], to: &mut [f32]) -> Done {
+        for ((to, from), kept) in to.iter_mut().zip(from).zip(&self.kept) {
+            *to = if *kept == 0 { 0.0 } else { from * self.factor };
+        }
+        Ok(())
+    }
+}
+
+impl Unary for Kept {
+    const NAME: &'static str = "dropout";
+
+    fn forward(&self, _n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
+        self.apply(x, y)
+    }
+
+    fn backward(&self, _n: usize, [_, _, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+        self.apply(dy, dx)
+    }
 }
 
 #[cfg(test)]

@@ -11,9 +11,10 @@ use cirio_kernels::{
 };
 
 use super::check::error;
+use super::tape;
 
 /// What a kernel gives back; its values go into a slice.
-type Done = std::result::Result<(), ShapeError>;
+pub(super) type Done = std::result::Result<(), ShapeError>;
 
 /// A kernel with one input and no weights.
 pub(super) trait Unary: Send + Sync + 'static {
@@ -47,7 +48,14 @@ pub(super) trait Weighted: Send + Sync + 'static {
 
 /// Applies a kernel to (N, …); `output` is the shape of what it gives.
 pub(super) fn unary(plan: impl Unary, n: usize, x: &Tensor, output: impl Into<Shape>) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Op { plan, n, output: output.into(), then: Then::Nothing })
+    let (x, op) = (x.contiguous()?, Op { plan, n, output: output.into(), then: Then::Nothing });
+    if !tape::is_recording() {
+        return x.apply_op1(op);
+    }
+    let y = x.apply_op1_no_bwd(&op)?;
+    let backward = move |x: &[Tensor], wanted: &[bool], y: &Tensor, dy: &Tensor| Ok(vec![op.unary_gradient(wanted[0], &x[0], y, dy)?]);
+    tape::record(vec![x], 1, &y, Box::new(backward))?;
+    Ok(y)
 }
 
 /// What is done with the result of a kernel while it is near.
@@ -69,10 +77,20 @@ pub(super) fn weighted(
     then: Then,
 ) -> Result<Tensor> {
     let (x, w, op) = (x.contiguous()?, w.contiguous()?, Op { plan, n, output: output.into(), then });
-    match b {
-        Some(b) => x.apply_op3(&w, &b.contiguous()?, op),
-        None => x.apply_op2(&w, op),
+    let b = b.map(Tensor::contiguous).transpose()?;
+    if !tape::is_recording() {
+        return match b {
+            Some(b) => x.apply_op3(&w, &b, op),
+            None => x.apply_op2(&w, op),
+        };
     }
+    let y = match &b {
+        Some(b) => x.apply_op3_no_bwd(&w, b, &op)?,
+        None => x.apply_op2_no_bwd(&w, &op)?,
+    };
+    let backward = move |arguments: &[Tensor], wanted: &[bool], y: &Tensor, dy: &Tensor| op.gradients(arguments, wanted, y, dy);
+    tape::record([x, w].into_iter().chain(b).collect(), 1, &y, Box::new(backward))?;
+    Ok(y)
 }
 
 /// A kernel's plan with the sizes of one call.
@@ -95,8 +113,14 @@ impl<P: Unary> CustomOp1 for Op<P> {
     }
 
     fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        self.unary_gradient(x.track_op(), x, y, dy)
+    }
+}
+
+impl<P: Unary> Op<P> {
+    fn unary_gradient(&self, wanted: bool, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let run = |seen: [&[f32]; 3], dx: &mut [f32], scratch: &mut Scratch| self.plan.backward(self.n, seen, dx, scratch);
-        x.track_op().then(|| gradient(P::NAME, x, [x, y, dy], run)).transpose()
+        wanted.then(|| gradient(P::NAME, x, [x, y, dy], run)).transpose()
     }
 }
 
@@ -110,8 +134,9 @@ impl<P: Weighted> CustomOp2 for Op<P> {
     }
 
     fn bwd(&self, x: &Tensor, w: &Tensor, y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let dy = &self.before(y, dy)?;
-        Ok((self.input_gradient(x, w, dy)?, self.weight_gradient(x, w, dy)?))
+        let mut gradients = self.gradients(&[x.clone(), w.clone()], &[x, w].map(Tensor::track_op), y, dy)?.into_iter();
+        let mut next = || gradients.next().flatten();
+        Ok((next(), next()))
     }
 }
 
@@ -133,14 +158,12 @@ impl<P: Weighted> CustomOp3 for Op<P> {
     }
 
     fn bwd(&self, x: &Tensor, w: &Tensor, b: &Tensor, y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let dy = &self.before(y, dy)?;
-        let run = |[dy]: [&[f32]; 1], db: &mut [f32], _: &mut Scratch| self.plan.backward_bias(self.n, dy, db);
-        let db = b.track_op().then(|| gradient(P::NAME, b, [dy], run)).transpose()?;
-        Ok((self.input_gradient(x, w, dy)?, self.weight_gradient(x, w, dy)?, db))
+        let mut gradients = self.gradients(&[x.clone(), w.clone(), b.clone()], &[x, w, b].map(Tensor::track_op), y, dy)?.into_iter();
+        let mut next = || gradients.next().flatten();
+        Ok((next(), next(), next()))
     }
 }
 
-/// Only what is tracked gets a gradient: frozen weights and a network's first input cost nothing.
 impl<P: Weighted> Op<P> {
     fn forward(&self, x: &[f32], w: &[f32], b: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
         let y = filled(P::NAME, &self.output, |y, scratch| {
@@ -161,14 +184,20 @@ impl<P: Weighted> Op<P> {
         }
     }
 
-    fn input_gradient(&self, x: &Tensor, w: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let run = |[dy, w]: [&[f32]; 2], dx: &mut [f32], scratch: &mut Scratch| self.plan.backward_input(self.n, dy, w, dx, scratch);
-        x.track_op().then(|| gradient(P::NAME, x, [dy, w], run)).transpose()
-    }
-
-    fn weight_gradient(&self, x: &Tensor, w: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let run = |[x, dy]: [&[f32]; 2], dw: &mut [f32], scratch: &mut Scratch| self.plan.backward_weight(self.n, x, dy, dw, scratch);
-        w.track_op().then(|| gradient(P::NAME, w, [x, dy], run)).transpose()
+    /// The gradients to x, w and, if there is one, b. Only what is wanted is computed: frozen weights and a network's first input cost nothing.
+    fn gradients(&self, arguments: &[Tensor], wanted: &[bool], y: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let (x, w, dy) = (&arguments[0], &arguments[1], &self.before(y, dy)?);
+        let of_input = |[dy, w]: [&[f32]; 2], dx: &mut [f32], scratch: &mut Scratch| self.plan.backward_input(self.n, dy, w, dx, scratch);
+        let of_weight = |[x, dy]: [&[f32]; 2], dw: &mut [f32], scratch: &mut Scratch| self.plan.backward_weight(self.n, x, dy, dw, scratch);
+        let of_bias = |[dy]: [&[f32]; 1], db: &mut [f32], _: &mut Scratch| self.plan.backward_bias(self.n, dy, db);
+        let mut gradients = vec![
+            wanted[0].then(|| gradient(P::NAME, x, [dy, w], of_input)).transpose()?,
+            wanted[1].then(|| gradient(P::NAME, w, [x, dy], of_weight)).transpose()?,
+        ];
+        if let Some(b) = arguments.get(2) {
+            gradients.push(wanted[2].then(|| gradient(P::NAME, b, [dy], of_bias)).transpose()?);
+        }
+        Ok(gradients)
     }
 }
 
@@ -224,7 +253,15 @@ fn filled(name: &str, shape: &Shape, run: impl FnOnce(&mut [f32], &mut Scratch) 
 pub(super) fn batch_norm(plan: BatchNorm, n: usize, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<(Tensor, Statistics)> {
     let statistics = Arc::new(OnceLock::new());
     let op = Normalise { plan, n, statistics: statistics.clone() };
-    let y = x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)?;
+    let arguments @ [x, weight, bias] = &[x.contiguous()?, weight.contiguous()?, bias.contiguous()?];
+    let y = if tape::is_recording() {
+        let y = x.apply_op3_no_bwd(weight, bias, &op)?;
+        let backward = move |arguments: &[Tensor], wanted: &[bool], _: &Tensor, dy: &Tensor| op.gradients(arguments, wanted, dy);
+        tape::record(arguments.to_vec(), 1, &y, Box::new(backward))?;
+        y
+    } else {
+        x.apply_op3(weight, bias, op)?
+    };
     let kept = statistics.get().cloned().ok_or_else(|| error(Normalise::NAME, "it has not run on the CPU"))?;
     Ok((y, kept))
 }
@@ -241,6 +278,18 @@ struct Normalise {
 
 impl Normalise {
     const NAME: &str = "batch_norm_train";
+
+    /// The gradients to x, weight and bias, those of them that are wanted.
+    fn gradients(&self, arguments: &[Tensor], wanted: &[bool], dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let [x, weight, bias] = arguments else { return Err(error(Self::NAME, "it has three arguments")) };
+        let Some([mean, variance]) = self.statistics.get() else { return Err(error(Self::NAME, "backward before forward")) };
+        let (mut dweight, mut dbias) = (vec![0.0; mean.len()], vec![0.0; mean.len()]);
+        let dx = gradient(Self::NAME, x, [x, dy, weight, bias], |[x, dy, weight, bias], dx, _| {
+            self.plan.backward(self.n, x, dy, [weight, bias], [mean, variance], [dx, &mut dweight, &mut dbias])
+        })?;
+        let of_channels = |wanted: bool, values| wanted.then(|| Tensor::from_vec(values, weight.shape(), &Device::Cpu)).transpose();
+        Ok(vec![wanted[0].then_some(dx), of_channels(wanted[1], dweight)?, of_channels(wanted[2], dbias)?])
+    }
 }
 
 impl CustomOp3 for Normalise {
@@ -272,13 +321,10 @@ impl CustomOp3 for Normalise {
         _y: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let Some([mean, variance]) = self.statistics.get() else { return Err(error(Self::NAME, "backward before forward")) };
-        let (mut dweight, mut dbias) = (vec![0.0; mean.len()], vec![0.0; mean.len()]);
-        let dx = gradient(Self::NAME, x, [x, dy, weight, bias], |[x, dy, weight, bias], dx, _| {
-            self.plan.backward(self.n, x, dy, [weight, bias], [mean, variance], [dx, &mut dweight, &mut dbias])
-        })?;
-        let of_channels = |of: &Tensor, values| of.track_op().then(|| Tensor::from_vec(values, of.shape(), &Device::Cpu)).transpose();
-        Ok((x.track_op().then_some(dx), of_channels(weight, dweight)?, of_channels(bias, dbias)?))
+        let arguments = [x.clone(), weight.clone(), bias.clone()];
+        let mut gradients = self.gradients(&arguments, &[x, weight, bias].map(Tensor::track_op), dy)?.into_iter();
+        let mut next = || gradients.next().flatten();
+        Ok((next(), next(), next()))
     }
 }
 

@@ -26,6 +26,7 @@ mod portable;
 mod regions;
 mod resize;
 mod scale;
+pub(crate) mod tape;
 
 pub use activation::{Rectifier, hard_sigmoid, hard_swish, log_softmax, rectified, relu, scaled_tanh, sigmoid, softmax, tanh};
 pub(crate) use backend::has_kernels;
@@ -41,3 +42,4 @@ pub use pool::{Pool2dConfig, adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 pub use regions::{RoiAlignConfig, RoiPoolConfig, roi_align, roi_pool};
 pub use resize::{upsample_bilinear2d, upsample_nearest2d};
 pub use scale::scale_channels;
+pub use tape::backward;

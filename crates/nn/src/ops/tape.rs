@@ -1,0 +1,400 @@
+//! Several kernels, one after the other, as one operation of candle.
+//!
+//! candle's backward pass begins the gradient of each operation's input with zeros and adds to them: two more ways through memory for all that
+//! lies between two layers. While a tape records, the kernels run without candle's knowledge and are written down; what they give in the end
+//! becomes the result of one operation, whose backward pass follows the tape.
+//!
+//! An operation of candle has three inputs at most, so weights come in by a *token*: a number whose gradient nobody needs, made of all of them.
+//! When candle asks for the gradients of what it was made of, the tape has them. To those of variables it would add zeros too; [`backward`] spares
+//! them that.
+
+use std::cell::RefCell;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::backprop::GradStore;
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor, TensorId};
+
+use super::backend::{Backend, backend};
+use super::check::error;
+
+/// The gradients to those of an operation's arguments that are wanted, from the arguments, which of them those are, the result and its gradient.
+pub(super) type Backward = Box<dyn Fn(&[Tensor], &[bool], &Tensor, &Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync>;
+
+/// An operation that was recorded.
+struct Recorded {
+    arguments: Vec<Tensor>,
+    y: Tensor,
+    backward: Backward,
+}
+
+thread_local! {
+    static TAPE: RefCell<Option<Tape>> = const { RefCell::new(None) };
+    /// Variables with their gradients, while [`backward`] runs.
+    static OF_VARIABLES: RefCell<Option<Vec<(Tensor, Tensor)>>> = const { RefCell::new(None) };
+}
+
+/// The gradients of a loss, as [`Tensor::backward`] gives them, but faster: those of a network's weights are handed over as they were made.
+///
+/// # Errors
+/// As [`Tensor::backward`].
+pub fn backward(loss: &Tensor) -> Result<GradStore> {
+    struct Restore;
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            OF_VARIABLES.set(None);
+        }
+    }
+    let _restore = Restore;
+    OF_VARIABLES.set(Some(Vec::new()));
+    let mut gradients = loss.backward()?;
+    for (variable, gradient) in OF_VARIABLES.take().unwrap_or_default() {
+        let sum = match gradients.remove(&variable) {
+            Some(before) => (before + gradient)?,
+            None => gradient,
+        };
+        gradients.insert(&variable, sum);
+    }
+    Ok(gradients)
+}
+
+/// What has been recorded so far.
+struct Tape {
+    recorded: Vec<Recorded>,
+    /// The input and all results.
+    known: HashSet<TensorId>,
+}
+
+/// Whether this thread records.
+pub(super) fn is_recording() -> bool {
+    TAPE.with_borrow(Option::is_some)
+}
+
+/// Writes down that y was made of the arguments, of which the first `data` must be known to the tape and the others are weights.
+pub(super) fn record(arguments: Vec<Tensor>, data: usize, y: &Tensor, backward: Backward) -> Result<()> {
+    TAPE.with_borrow_mut(|tape| {
+        let Some(tape) = tape else { return Ok(()) };
+        if let Some(unknown) = arguments[..data].iter().find(|argument| !tape.known.contains(&argument.id())) {
+            return Err(unrecorded(unknown));
+        }
+        tape.known.insert(y.id());
+        tape.recorded.push(Recorded { arguments, y: y.clone(), backward });
+        Ok(())
+    })
+}
+
+/// A gradient that would get lost.
+fn unrecorded(tensor: &Tensor) -> candle_core::Error {
+    error("tape", format!("what was made between two kernels was not recorded: a tensor of the shape {:?}", tensor.dims()))
+}
+
+/// a + b.
+pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let y = (a + b)?;
+    if is_recording() {
+        let backward =
+            |_: &[Tensor], wanted: &[bool], _: &Tensor, dy: &Tensor| Ok(wanted.iter().map(|wanted| wanted.then(|| dy.clone())).collect());
+        record(vec![a.clone(), b.clone()], 2, &y, Box::new(backward))?;
+    }
+    Ok(y)
+}
+
+/// (N, …) to (N, the rest).
+pub(crate) fn flatten(x: &Tensor) -> Result<Tensor> {
+    let y = x.flatten_from(1)?;
+    if is_recording() && y.id() != x.id() {
+        let backward =
+            |x: &[Tensor], wanted: &[bool], _: &Tensor, dy: &Tensor| Ok(vec![wanted[0].then(|| dy.reshape(x[0].shape())).transpose()?]);
+        record(vec![x.clone()], 1, &y, Box::new(backward))?;
+    }
+    Ok(y)
+}
+
+/// `work(x)` as one operation of candle, where x is computed by kernels; `work` calls nothing else on the way from its argument to its result.
+pub(crate) fn as_one(x: &Tensor, work: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    struct Restore;
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            TAPE.set(None);
+        }
+    }
+    if is_recording() || backend(x) != Backend::Kernels || x.elem_count() == 0 {
+        return work(x);
+    }
+    let x = x.contiguous()?;
+    let input = x.detach();
+    TAPE.set(Some(Tape { recorded: Vec::new(), known: HashSet::from([input.id()]) }));
+    let restore = Restore;
+    let y = work(&input)?;
+    let tape = TAPE.take();
+    drop(restore);
+    match tape {
+        Some(tape) if y.id() != input.id() => tape.attach(&x, &input, &y),
+        _ => Ok(x),
+    }
+}
+
+impl Tape {
+    /// y, which was made of `input`, as a result of x and of all weights that are tracked.
+    fn attach(self, x: &Tensor, input: &Tensor, y: &Tensor) -> Result<Tensor> {
+        if !self.known.contains(&y.id()) {
+            return Err(unrecorded(y));
+        }
+        let mut weights: Vec<Tensor> = Vec::new();
+        let mut tracked = HashSet::new();
+        if x.track_op() {
+            tracked.insert(input.id());
+        }
+        for step in &self.recorded {
+            for argument in &step.arguments {
+                if argument.track_op() && tracked.insert(argument.id()) {
+                    weights.push(argument.clone());
+                }
+            }
+            if step.arguments.iter().any(|argument| tracked.contains(&argument.id())) {
+                tracked.insert(step.y.id());
+            }
+        }
+        if tracked.is_empty() {
+            return Ok(y.clone());
+        }
+        let gradients = Gradients::default();
+        let ids = weights.iter().map(Tensor::id).collect();
+        let token = token(&weights, &gradients)?;
+        let run = Run {
+            recorded: self.recorded,
+            tracked,
+            input: input.id(),
+            y: y.id(),
+            weights: ids,
+            result: Mutex::new(Some(y.clone())),
+            gradients,
+        };
+        match token {
+            Some(token) => x.apply_op2(&token, run),
+            None => x.apply_op1(run),
+        }
+    }
+}
+
+/// The gradients to weights, from when the tape has made them until candle asks.
+type Gradients = Arc<Mutex<HashMap<TensorId, Tensor>>>;
+
+/// A tape as an operation of candle.
+struct Run {
+    recorded: Vec<Recorded>,
+    /// What gradients pass through or go to.
+    tracked: HashSet<TensorId>,
+    input: TensorId,
+    y: TensorId,
+    weights: Vec<TensorId>,
+    /// y, until the forward pass has copied it.
+    result: Mutex<Option<Tensor>>,
+    gradients: Gradients,
+}
+
+impl Run {
+    const NAME: &str = "run of kernels";
+
+    fn forward(&self) -> Result<(CpuStorage, Shape)> {
+        let y = self.result.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let y = y.ok_or_else(|| error(Self::NAME, "it has run before"))?;
+        match &*y.storage_and_layout().0 {
+            Storage::Cpu(storage) => Ok((storage.clone(), y.shape().clone())),
+            _ => Err(error(Self::NAME, "its result is not on the CPU")),
+        }
+    }
+
+    /// The gradient to the input; those to the weights are left for who asks.
+    fn backward(&self, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let mut gradients = HashMap::from([(self.y, dy.clone())]);
+        for step in self.recorded.iter().rev() {
+            let Some(dy) = gradients.remove(&step.y.id()) else { continue };
+            let y = if step.y.id() == self.y { y } else { &step.y };
+            let wanted: Vec<bool> = step.arguments.iter().map(|argument| self.tracked.contains(&argument.id())).collect();
+            for (argument, gradient) in step.arguments.iter().zip((step.backward)(&step.arguments, &wanted, y, &dy)?) {
+                let Some(gradient) = gradient else { continue };
+                match gradients.entry(argument.id()) {
+                    Entry::Vacant(place) => {
+                        place.insert(gradient);
+                    }
+                    Entry::Occupied(mut sum) => {
+                        let both = (sum.get() + gradient)?;
+                        sum.insert(both);
+                    }
+                }
+            }
+        }
+        let of_weights = self.weights.iter().filter_map(|&id| Some((id, gradients.remove(&id)?)));
+        self.gradients.lock().unwrap_or_else(PoisonError::into_inner).extend(of_weights);
+        Ok(gradients.remove(&self.input))
+    }
+}
+
+impl CustomOp1 for Run {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.forward()
+    }
+
+    fn bwd(&self, _: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        self.backward(y, dy)
+    }
+}
+
+impl CustomOp2 for Run {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.forward()
+    }
+
+    fn bwd(&self, _: &Tensor, token: &Tensor, y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((self.backward(y, dy)?, Some(token.zeros_like()?)))
+    }
+}
+
+/// A number made of all these tensors; none of none.
+fn token(weights: &[Tensor], gradients: &Gradients) -> Result<Option<Tensor>> {
+    let Some((first, rest)) = weights.split_first() else { return Ok(None) };
+    let empty = Tensor::zeros(1, DType::F32, &Device::Cpu)?;
+    let of = |a: &Tensor, b: &Tensor, c: &Tensor| a.apply_op3(b, c, Token(gradients.clone()));
+    let mut token = of(first, &empty, &empty)?;
+    for pair in rest.chunks(2) {
+        token = of(&token, &pair[0], pair.get(1).unwrap_or(&empty))?;
+    }
+    Ok(Some(token))
+}
+
+/// Makes a number of tensors, and hands out their gradients.
+struct Token(Gradients);
+
+impl Token {
+    /// What the tape has for a tensor. What it has not is another token, or had no part in the result.
+    fn gradient(&self, of: &Tensor) -> Result<Option<Tensor>> {
+        if !of.track_op() {
+            return Ok(None);
+        }
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&of.id());
+        if !of.is_variable() {
+            return known.map_or_else(|| of.zeros_like(), Ok).map(Some);
+        }
+        Ok(OF_VARIABLES.with_borrow_mut(|collected| match (collected, known) {
+            (Some(collected), Some(gradient)) => {
+                collected.push((of.clone(), gradient));
+                None
+            }
+            (_, known) => known,
+        }))
+    }
+}
+
+impl CustomOp3 for Token {
+    fn name(&self) -> &'static str {
+        "token"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        Ok((CpuStorage::F32(vec![0.0]), Shape::from(1)))
+    }
+
+    fn bwd(&self, a: &Tensor, b: &Tensor, c: &Tensor, _: &Tensor, _: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        Ok((self.gradient(a)?, self.gradient(b)?, self.gradient(c)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+
+    use super::super::{Conv2dConfig, conv2d, conv2d_relu, relu};
+    use super::*;
+
+    fn values(shape: &[usize], step: f64) -> Result<Tensor> {
+        let count = shape.iter().product::<usize>();
+        Tensor::arange(0f32, count as f32, &Device::Cpu)?.affine(step, 0.3)?.sin()?.reshape(shape)
+    }
+
+    fn variable(shape: &[usize], step: f64) -> Result<Var> {
+        Var::from_tensor(&values(shape, step)?)
+    }
+
+    fn of(gradients: &GradStore, variable: &Var) -> Result<Vec<f32>> {
+        gradients.get(variable).expect("a gradient").flatten_all()?.to_vec1()
+    }
+
+    const SAME: Conv2dConfig = Conv2dConfig { stride: [1; 2], padding: [1; 2], dilation: [1; 2], groups: 1 };
+
+    /// A block whose weight is used twice, beside an input that is used three times.
+    fn block(x: &Tensor, [w, b]: &[Var; 2]) -> Result<Tensor> {
+        let y = conv2d_relu(x, w, Some(b), &SAME)?;
+        let y = sum(&conv2d(&y, w, None, &SAME)?, x)?;
+        flatten(&relu(&sum(&y, x)?)?)
+    }
+
+    #[test]
+    fn values_and_gradients_are_those_of_single_operations() -> Result<()> {
+        let (x, weights) = (variable(&[2, 3, 5, 4], 0.7)?, [variable(&[3, 3, 3, 3], 0.9)?, variable(&[3], 1.1)?]);
+        let single = block(&x, &weights)?;
+        let expected = single.sqr()?.sum_all()?.backward()?;
+        let one = as_one(&x, |x| block(x, &weights))?;
+        assert_eq!(one.to_vec2::<f32>()?, single.to_vec2::<f32>()?);
+        let loss = one.sqr()?.sum_all()?;
+        // Twice by candle's own way, which must not use anything up, and by ours.
+        for gradients in [loss.backward()?, loss.backward()?, backward(&loss)?] {
+            for variable in [&x, &weights[0], &weights[1]] {
+                assert_eq!(of(&gradients, variable)?, of(&expected, variable)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// A weight of one run may be one of another too, or stand in the loss.
+    #[test]
+    fn gradients_from_several_places_are_added() -> Result<()> {
+        let (x, weights) = (variable(&[1, 3, 4, 4], 0.7)?, [variable(&[3, 3, 3, 3], 0.9)?, variable(&[3], 1.1)?]);
+        let loss = |run: &dyn Fn(&Tensor) -> Result<Tensor>| -> Result<Tensor> {
+            let y = run(&run(&x)?.reshape(x.shape())?)?;
+            y.sum_all()? + weights[0].sqr()?.sum_all()?
+        };
+        let expected = loss(&|x| block(x, &weights))?.backward()?;
+        let loss = loss(&|x| as_one(x, |x| block(x, &weights)))?;
+        for gradients in [loss.backward()?, backward(&loss)?] {
+            for variable in [&x, &weights[0], &weights[1]] {
+                let pairs = of(&gradients, variable)?.into_iter().zip(of(&expected, variable)?);
+                assert!(pairs.into_iter().all(|(ours, theirs)| (ours - theirs).abs() <= 1e-5 * theirs.abs().max(1.0)));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_nobody_trains_gets_nothing() -> Result<()> {
+        let (x, weights) = (values(&[1, 3, 4, 4], 0.7)?, [variable(&[3, 3, 3, 3], 0.9)?, variable(&[3], 1.1)?]);
+        let gradients = backward(&as_one(&x, |x| block(x, &weights))?.sum_all()?)?;
+        assert!(gradients.get(&x).is_none() && gradients.get(&weights[0]).is_some());
+        let constant = as_one(&x, |x| relu(&relu(x)?))?;
+        assert!(!constant.track_op());
+        assert_eq!(as_one(&x, |x| Ok(x.clone()))?.id(), x.id());
+        Ok(())
+    }
+
+    /// A gradient must not get lost because something else computed on the way.
+    #[test]
+    fn what_is_not_recorded_is_an_error() -> Result<()> {
+        let x = variable(&[1, 3, 4, 4], 0.7)?;
+        let between = as_one(&x, |x| relu(&(relu(x)? * 2.0)?)).unwrap_err().to_string();
+        assert!(between.contains("was not recorded: a tensor of the shape [1, 3, 4, 4]"), "{between}");
+        assert!(as_one(&x, |x| relu(x)? * 2.0).is_err());
+        assert!(as_one(&x, |_| Err(error("a layer", "it fails"))).is_err());
+        assert!(!is_recording(), "an error ends the tape");
+        assert_eq!(relu(&x)?.sum_all()?.backward()?.get(&x).map(Tensor::elem_count), Some(48));
+        Ok(())
+    }
+}
