@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -223,6 +224,21 @@ pub(crate) fn for_each_triple(
     }
 }
 
+/// So many zeros, written by all threads: for large results one thread alone takes longer than some kernels.
+pub fn zeros(count: usize) -> Vec<f32> {
+    const PIECE: usize = 1 << 16;
+    if threads_for(count.div_ceil(PIECE), COST * count) == 1 {
+        return vec![0.0; count];
+    }
+    let mut values = Vec::with_capacity(count);
+    values.spare_capacity_mut()[..count].par_chunks_mut(PIECE).for_each(|piece| {
+        piece.fill(MaybeUninit::new(0.0));
+    });
+    // SAFETY: there is room for them, and each has been written.
+    unsafe { values.set_len(count) };
+    values
+}
+
 /// A slice of which several threads write parts that do not overlap.
 pub(crate) struct Parts<'a> {
     start: *mut f32,
@@ -290,6 +306,14 @@ mod tests {
         let size = scratch.memory.len();
         scratch.buffers([10]);
         assert_eq!(scratch.memory.len(), size);
+    }
+
+    #[test]
+    fn zeros_are_all_there() {
+        for count in [0, 5, 1 << 20, (1 << 20) + 3] {
+            let values = zeros(count);
+            assert!(values.len() == count && values.iter().all(|&value| value == 0.0));
+        }
     }
 
     #[test]

@@ -120,10 +120,10 @@ impl<'a> Pass<'a> {
         format!("{}{name}", self.prefix.borrow())
     }
 
-    /// Whether a layer's output is wanted.
-    pub(crate) fn wants(&self, name: &str) -> bool {
-        let full = self.full_name(name);
-        self.names_wanted(|wanted| is_meant(&full, wanted))
+    /// Whether a layer's output is wanted, and not that of the layer behind it by the same name.
+    pub(crate) fn wants(&self, name: &str, next: Option<&str>) -> bool {
+        let (full, next) = (self.full_name(name), next.map(|next| self.full_name(next)));
+        self.names_wanted(|wanted| is_meant(&full, wanted) && !next.as_ref().is_some_and(|next| is_meant(next, wanted)))
     }
 
     /// Whether the output of something inside a layer is wanted.

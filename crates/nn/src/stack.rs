@@ -240,7 +240,10 @@ impl Stack {
         let recorded = can(first);
         let is_last = |&index: &usize| {
             let next = index + 1;
-            pass.wants(&self.names[index]) || next == self.layers.len() || can(next) != recorded || (!recorded && pass.is_observed())
+            pass.wants(&self.names[index], self.names.get(next).map(String::as_str))
+                || next == self.layers.len()
+                || can(next) != recorded
+                || (!recorded && pass.is_observed())
         };
         let last = (first..self.layers.len()).find(is_last).unwrap_or(first);
         (last + 1, recorded && self.has_steps_between(first..last + 1))

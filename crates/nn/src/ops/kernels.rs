@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, R
 use cirio_kernels::{
     AvgPool2d, BatchNorm, Conv2d, ConvTranspose2d, Linear, Lrn, MaxPool2d, Region, Resize2d, RoiAlign, RoiPool, ScaleShift, Scratch,
     ShapeError, Tanh, hard_sigmoid, hard_sigmoid_backward, hard_swish, hard_swish_backward, log_softmax, log_softmax_backward, relu,
-    relu_backward, relu_in_place, sigmoid, sigmoid_backward, softmax, softmax_backward,
+    relu_backward, relu_in_place, sigmoid, sigmoid_backward, softmax, softmax_backward, zeros,
 };
 
 use super::check::error;
@@ -240,7 +240,7 @@ fn filled(name: &str, shape: &Shape, run: impl FnOnce(&mut [f32], &mut Scratch) 
     thread_local! {
         static SCRATCH: Cell<Scratch> = Cell::new(Scratch::new());
     }
-    let mut values = vec![0.0; shape.elem_count()];
+    let mut values = zeros(shape.elem_count());
     // Taken out, not borrowed: while a kernel waits for its threads, this one may be given another task with a kernel in it.
     let mut scratch = SCRATCH.take();
     let done = run(&mut values, &mut scratch);
