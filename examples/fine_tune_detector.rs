@@ -73,7 +73,7 @@ fn main() -> Result<()> {
     let Some((epoch, Quality::Objects(best))) = outcome.best else { anyhow::bail!("there is no validation part") };
     let masks = best.segm_ap50.unwrap_or(0.0);
     println!("best in epoch {epoch}: AP50 of boxes {:.2}, of masks {masks:.2}", best.bbox_ap50);
-    ensure!(best.bbox_ap50 >= 0.75 && masks >= 0.6, "expected at least 0.75 and 0.60");
+    ensure!(best.bbox_ap50 >= 0.8 && masks >= 0.7, "expected at least 0.80 and 0.70");
     Ok(())
 }
 

@@ -70,7 +70,7 @@ pub fn small(classes: usize) -> DetectorConfig {
     let usual = cirio_faster_rcnn::on_pyramid(body, classes);
     let anchors = |size: f32| Anchors { sizes: vec![size], ratios: vec![0.5, 1.0, 2.0] };
     DetectorConfig {
-        transform: Transform { short_sides: vec![192], longest: 320, ..usual.transform },
+        transform: Transform { short_sides: vec![256], longest: 448, ..usual.transform },
         pyramid: Some(FpnConfig { channels: 64, norm: Some(batch_norm()) }),
         rpn: RpnConfig {
             anchors: [24.0, 40.0, 64.0, 96.0, 144.0].map(anchors).to_vec(),
