@@ -48,8 +48,8 @@ impl MaskBranch {
     pub fn new(channels: usize, config: &MaskConfig, weights: VarBuilder) -> Result<Self> {
         let align = RegionAlign { side: 14 };
         let features = Layers::new([channels, align.side, align.side]);
-        let head =
-            (0..config.convolutions).fold(features.clone(), |layers, index| convolution(layers, index, channels, config.norm.as_ref()));
+        let head = (0..config.convolutions)
+            .fold(features.clone(), |layers, index| convolution(layers, index, conv(channels, 3), config.norm.as_ref()));
         let init = Init::KaimingNormal(Fan::Out);
         let predictor = features
             .then("conv5_mask", ConvTranspose2d { init, ..conv_transpose(channels, 2, 2) })

@@ -162,8 +162,13 @@ pub enum BoxHead {
         /// The probability with which each value is left out in training.
         dropout: f64,
     },
-    /// Four 3×3 convolutions with norms, then one fully connected layer: `0.0` … `3.1` and `5`.
+    /// 3×3 convolutions with norms, then one fully connected layer. Of four convolutions the weights are `0.0` … `3.1` and `5`.
     Convolutions {
+        /// Rows and columns of a region's features are 7 times this, and the first convolution goes in such strides: with 2 it sees a region
+        /// more finely, for about the same work.
+        stride: usize,
+        /// The filters of each convolution.
+        filters: Vec<usize>,
         /// F, the values that the last layer puts out.
         features: usize,
         /// The norm behind each convolution.
@@ -171,7 +176,7 @@ pub enum BoxHead {
     },
 }
 
-/// Rows and columns of the features of a region.
+/// Rows and columns of the features of a region, where a head does not look more finely.
 const SIDE: usize = 7;
 
 impl BoxHead {
@@ -182,31 +187,38 @@ impl BoxHead {
         }
     }
 
+    /// Rows and columns of the features of a region.
+    pub fn side(&self) -> usize {
+        match self {
+            Self::Linear { .. } => SIDE,
+            Self::Convolutions { stride, .. } => SIDE * stride,
+        }
+    }
+
     /// The layers from (R, channels, side, side) to (R, F).
-    pub fn layers(&self, channels: usize, side: usize) -> Layers {
-        let layers = Layers::new([channels, side, side]);
+    pub fn layers(&self, channels: usize) -> Layers {
+        let layers = Layers::new([channels, self.side(), self.side()]);
         match self {
             Self::Linear { features, dropout } => ["6", "7"].iter().fold(layers.then("flatten", Flatten), |layers, number| {
                 let layers = layers.then(format!("fc{number}"), linear(*features)).then(format!("relu{number}"), Relu);
                 if *dropout > 0.0 { layers.then(format!("dropout{number}"), Dropout(*dropout)) } else { layers }
             }),
-            Self::Convolutions { features, norm } => (0..4)
-                .fold(layers, |layers, index| convolution(layers, index, channels, Some(norm)))
-                .then("4", Flatten)
-                .then("5", linear(*features))
-                .then("6", Relu),
+            Self::Convolutions { stride, filters, features, norm } => {
+                let number = |behind: usize| (filters.len() + behind).to_string();
+                let strides = std::iter::once(*stride).chain(std::iter::repeat(1));
+                let convolutions = filters.iter().zip(strides).enumerate().fold(layers, |layers, (index, (&filters, stride))| {
+                    convolution(layers, index, Conv2d { stride: [stride; 2], ..conv(filters, 3) }, Some(norm))
+                });
+                convolutions.then(number(0), Flatten).then(number(1), linear(*features)).then(number(2), Relu)
+            }
         }
     }
 }
 
-/// A 3×3 convolution that keeps the size, its norm if it has one, and ReLU, as torchvision numbers them.
-pub(crate) fn convolution(layers: Layers, index: usize, channels: usize, norm: Option<&BatchNorm>) -> Layers {
-    let filters = Conv2d {
-        padding: [1; 2],
-        bias: norm.is_none().then_some(Init::Constant(0.0)),
-        init: Init::KaimingNormal(Fan::Out),
-        ..conv(channels, 3)
-    };
+/// A 3×3 convolution with a padding of 1, its norm if it has one, and ReLU, as torchvision numbers them.
+pub(crate) fn convolution(layers: Layers, index: usize, filters: Conv2d, norm: Option<&BatchNorm>) -> Layers {
+    let filters =
+        Conv2d { padding: [1; 2], bias: norm.is_none().then_some(Init::Constant(0.0)), init: Init::KaimingNormal(Fan::Out), ..filters };
     let layers = layers.then(format!("{index}.0"), filters);
     match norm {
         Some(norm) => layers.then(format!("{index}.1"), norm.clone()).then(format!("{index}.2"), Relu),
@@ -300,7 +312,7 @@ impl BoxBranch {
             Part::new(&layers, weights.pp("box_predictor"))
         };
         Ok(Self {
-            head: Part::new(&config.head.layers(channels, SIDE), weights.pp("box_head"))?,
+            head: Part::new(&config.head.layers(channels), weights.pp("box_head"))?,
             logits: predictor("cls_score", config.classes)?,
             offsets: predictor("bbox_pred", 4 * config.classes)?,
             config: config.clone(),
@@ -317,18 +329,19 @@ impl BoxBranch {
         self.config.classes
     }
 
-    /// The features of regions, (R, C, 7, 7), from the levels that are for them, see [`Backbone::for_regions`](crate::Backbone::for_regions).
+    /// The features of regions, (R, C, [side](BoxHead::side), side), from the levels that are for them, see [`Backbone::for_regions`](crate::Backbone::for_regions).
     ///
     /// # Errors
     /// As [`RegionAlign::forward`].
     pub fn features(&self, levels: &[Tensor], batch: &Batch, regions: &[Region]) -> Result<Tensor> {
+        let side = self.config.head.side();
         match self.config.pooling {
-            RegionPooling::Align => RegionAlign { side: SIDE }.forward(levels, batch, regions),
-            RegionPooling::Max => RegionMax { side: SIDE }.forward(levels, batch, regions),
+            RegionPooling::Align => RegionAlign { side }.forward(levels, batch, regions),
+            RegionPooling::Max => RegionMax { side }.forward(levels, batch, regions),
         }
     }
 
-    /// What is predicted for features (R, C, 7, 7).
+    /// What is predicted for features (R, C, side, side).
     ///
     /// # Errors
     /// When they have other channels.

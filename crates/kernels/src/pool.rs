@@ -5,7 +5,7 @@ mod max;
 use std::ops::Range;
 
 use crate::error::{ShapeError, expect, expect_positive, volume};
-use crate::parallel::{for_each_pair, for_each_triple};
+use crate::parallel::{CHUNK, for_each_pair, for_each_triple};
 
 /// The sizes of a pooling layer; pairs are rows, columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,6 +80,12 @@ impl Pool2dShape {
     /// Windows of 2×2 pixels side by side, the usual case.
     fn is_2x2(&self) -> bool {
         (self.kernel, self.stride, self.padding, self.ceil_mode) == ([2; 2], [2; 2], [0; 2], false)
+    }
+
+    /// The lengths of what maxima are taken of at once, and of their maps: a channel, or small ones that can be taken for one high one.
+    fn maxima_together(&self) -> [usize; 2] {
+        let channels = if self.is_2x2() && self.h.is_multiple_of(2) { (CHUNK / (self.h * self.w)).max(1) } else { 1 };
+        self.planes().map(|plane| channels * plane)
     }
 
     fn expect_input(&self, what: &'static str, n: usize, values: &[f32]) -> Result<(), ShapeError> {
@@ -172,7 +178,7 @@ impl MaxPool2d {
         let shape = &self.shape;
         shape.expect_input("x", n, x)?;
         shape.expect_output("y", n, y)?;
-        for_each_pair(x, y, shape.planes(), |x, y| {
+        for_each_pair(x, y, shape.maxima_together(), |x, y| {
             if shape.is_2x2() {
                 max::forward_2x2(x, y, shape.w);
             } else {
@@ -195,8 +201,7 @@ impl MaxPool2d {
         shape.expect_input("x", n, x)?;
         shape.expect_output("dy", n, dy)?;
         shape.expect_input("dx", n, dx)?;
-        let [plane, map] = shape.planes();
-        for_each_triple(x, dy, dx, [plane, map], |x, dy, dx| {
+        for_each_triple(x, dy, dx, shape.maxima_together(), |x, dy, dx| {
             if shape.is_2x2() {
                 max::backward_2x2(x, dy, dx, shape.w);
             } else {

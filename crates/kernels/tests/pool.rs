@@ -72,6 +72,36 @@ proptest! {
     }
 }
 
+/// Windows of 2×2 have a way of their own, many side by side and over several channels: every width up to more than two rounds of it, with
+/// ties and values that are no numbers.
+#[test]
+fn maxima_of_2x2_pixels_of_all_widths() -> Result<(), ShapeError> {
+    for width in 2..70 {
+        for height in 2..6 {
+            let shape = Pool2dShape { c: 3, h: height, w: width, ..two_by_two() };
+            let values = (0..2 * 3 * height * width).map(|index| match index * 7919 % 11 {
+                0 => f32::NAN,
+                1 => f32::NEG_INFINITY,
+                value => value as f32,
+            });
+            let x: Vec<f32> = values.collect();
+            let [rows, columns] = shape.output();
+            let dy: Vec<f32> = (0..2 * 3 * rows * columns).map(|index| index as f32 + 1.0).collect();
+            let (pool, mut dx, mut y) = (MaxPool2d::new(shape)?, vec![7.0; x.len()], vec![7.0; dy.len()]);
+            pool.forward(2, &x, &mut y)?;
+            pool.backward(2, &x, &dy, &mut dx)?;
+            let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&y), bits(&reference::max_pool2d(&shape, 2, &x)), "{height}×{width}");
+            assert_eq!(dx, reference::max_pool2d_backward(&shape, 2, &x, &dy), "{height}×{width}");
+        }
+    }
+    Ok(())
+}
+
+fn two_by_two() -> Pool2dShape {
+    Pool2dShape { c: 1, h: 2, w: 2, kernel: [2; 2], stride: [2; 2], padding: [0; 2], ceil_mode: false }
+}
+
 /// Sizes and values by torch 1.13:
 /// ```python
 /// x = torch.arange(1., 8.).reshape(1, 1, 1, 7)

@@ -37,6 +37,7 @@ mod layers;
 pub mod loss;
 pub mod ops;
 mod parameter;
+mod parts;
 mod pass;
 mod reader;
 pub mod size;

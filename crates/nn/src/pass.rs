@@ -14,8 +14,6 @@ pub struct Pass<'a> {
     dropout: Option<&'a DropoutSource>,
     /// Whether the pass is among frozen layers, where it is one in evaluation.
     frozen: Cell<bool>,
-    /// Whether nobody looks at the layers that are being run.
-    unobserved: Cell<bool>,
     /// Names of the layers whose outputs are wanted, with what has been found.
     taps: RefCell<Vec<(&'a str, Option<Tensor>)>>,
     /// The names of the blocks that the pass is inside of, each with a dot behind.
@@ -30,15 +28,7 @@ impl<'a> Pass<'a> {
     /// A pass in training where there is a source of dropout, else in evaluation; the outputs of the layers `taps` are kept.
     pub(crate) fn new(dropout: Option<&'a DropoutSource>, taps: &[&'a str]) -> Self {
         let taps = RefCell::new(taps.iter().map(|&name| (name, None)).collect());
-        Self {
-            dropout,
-            frozen: Cell::new(false),
-            unobserved: Cell::new(false),
-            taps,
-            prefix: RefCell::default(),
-            rectifier: Rectifier::Gradient,
-            begin: None,
-        }
+        Self { dropout, frozen: Cell::new(false), taps, prefix: RefCell::default(), rectifier: Rectifier::Gradient, begin: None }
     }
 
     /// A pass in evaluation, of which no layer's output is kept.
@@ -104,15 +94,13 @@ impl<'a> Pass<'a> {
 
     /// Whether layers are run one by one, since the outputs of some are wanted.
     pub(crate) fn is_observed(&self) -> bool {
-        !self.unobserved.get() && (self.begin.is_some() || !self.taps.borrow().is_empty())
+        self.begin.is_some() || !self.taps.borrow().is_empty()
     }
 
-    /// Runs layers of which no output is wanted but the last one's.
-    pub(crate) fn unobserved<T>(&self, run: impl FnOnce() -> T) -> T {
-        let before = self.unobserved.replace(true);
-        let output = run();
-        self.unobserved.set(before);
-        output
+    /// Makes passes over parts of the batch through layers of which no output is wanted but the last one's.
+    pub(crate) fn of_parts(&self) -> impl Fn() -> Pass<'a> + Sync + use<'a> {
+        let (dropout, rectifier, frozen, prefix) = (self.dropout, self.rectifier, self.frozen.get(), self.prefix.borrow().clone());
+        move || Pass { rectifier, frozen: Cell::new(frozen), prefix: RefCell::new(prefix.clone()), ..Pass::new(dropout, &[]) }
     }
 
     /// The name of a layer with those of the blocks around it.

@@ -8,6 +8,7 @@ use candle_nn::VarBuilder;
 
 use crate::layer::{Forward, Step};
 use crate::ops::{Rectifier, tape};
+use crate::parts;
 use crate::pass::{DropoutSource, DropoutState, Pass};
 use crate::{Error, Inference, InferenceConfig, Layers, Parameter, ParameterKind, Sequence, Volume};
 
@@ -217,7 +218,8 @@ impl Stack {
         while first < self.layers.len() {
             let (end, recorded) = self.stretch(first, pass);
             output = if recorded {
-                tape::as_one(&output, |input| pass.unobserved(|| self.layers_in(first..end, input, pass)))?
+                let of_part = pass.of_parts();
+                tape::as_one(&output, self.together(first..end, &output), |input| self.layers_in(first..end, input, &of_part()))?
             } else {
                 self.layers_in(first..end, &output, pass)?
             };
@@ -225,6 +227,16 @@ impl Stack {
             first = end;
         }
         Ok(output)
+    }
+
+    /// How many images go through some layers together in training; all of them where they cannot be taken apart.
+    fn together(&self, range: Range<usize>, input: &Tensor) -> usize {
+        let layers = &self.layers[range];
+        if !layers.iter().all(|layer| takes_each_image_alone(&layer.step())) {
+            return usize::MAX;
+        }
+        let weights = layers.iter().flat_map(|layer| layer.tensors()).map(|(_, tensor, _)| tensor.elem_count()).sum();
+        parts::together(input.dims(), weights)
     }
 
     /// Whether all layers can be one operation in training.
@@ -315,6 +327,18 @@ impl Stack {
     }
 }
 
+/// Whether what a layer makes of an image in training depends on that image alone.
+fn takes_each_image_alone(step: &Step) -> bool {
+    match step {
+        Step::Residual { body, shortcut } => {
+            [body, shortcut].iter().all(|stack| stack.layers.iter().all(|layer| takes_each_image_alone(&layer.step())))
+        }
+        // A norm has statistics of the batch, and dropout, which is nothing in evaluation, a mask for it.
+        Step::Norm(..) | Step::Nothing | Step::Gate { .. } | Step::Other => false,
+        _ => true,
+    }
+}
+
 /// How a layer takes its turn.
 enum Turn {
     Alone,
@@ -338,6 +362,7 @@ mod tests {
     use super::*;
     use crate::Store;
     use crate::layer::{Conv2d, Dropout, Flatten, Relu, Residual, conv, linear};
+    use crate::ops;
 
     fn same(filters: usize, kernel: usize) -> Conv2d {
         Conv2d { padding: [kernel / 2; 2], ..conv(filters, kernel) }
@@ -424,7 +449,7 @@ mod tests {
             Ok(())
         };
         run()?;
-        crate::ops::with_portable(run)
+        ops::with_portable(run)
     }
 
     #[test]
@@ -453,39 +478,94 @@ mod tests {
         Ok(())
     }
 
+    /// A network of fused and exchanged layers, its tensors, and what its layers give one by one.
+    struct Together {
+        network: Stack,
+        tensors: Vec<Tensor>,
+        images: Tensor,
+    }
+
+    impl Together {
+        fn new(n: usize) -> crate::Result<Self> {
+            use crate::layer::{MaxPool2d, max_pool};
+            let window = ops::Pool2dConfig { kernel: [3; 2], stride: [2; 2], ..max_pool(3).0 };
+            let block = crate::layer::residual(Sequence::new().then("conv", same(3, 3)).then("relu", Relu));
+            let layers = Layers::new([2, 9, 9])
+                .then("conv1", conv(3, 3))
+                .then("relu1", Relu)
+                .then("pool", MaxPool2d(window))
+                .then("block", block)
+                .then("conv2", conv(5, 2))
+                .then("relu2", Relu)
+                .then("flatten", Flatten)
+                .then("fc1", linear(4))
+                .then("relu3", Relu)
+                .then("fc2", linear(2));
+            let network = layers.build(Store::new(2, DType::F32, &Device::Cpu).var_builder())?;
+            let images = Tensor::arange(0f32, (n * 162) as f32, &Device::Cpu)?.affine(0.9, 0.0)?.sin()?.reshape((n, 2, 9, 9))?;
+            let tensors = network.parameters().into_iter().map(|parameter| parameter.tensor).collect();
+            Ok(Self { network, tensors, images: Var::from_tensor(&images)?.as_tensor().clone() })
+        }
+
+        fn one_by_one(&self) -> crate::Result<Tensor> {
+            use crate::layer::max_pool;
+            let [w1, b1, w2, b2, w3, b3, w4, b4, w5, b5] = self.tensors.as_slice() else { panic!("five layers have weights") };
+            let window = ops::Pool2dConfig { kernel: [3; 2], stride: [2; 2], ..max_pool(3).0 };
+            let (plain, padded) = (ops::Conv2dConfig::default(), ops::Conv2dConfig { padding: [1; 2], ..Default::default() });
+            let x = ops::max_pool2d(&ops::relu(&ops::conv2d(&self.images, w1, Some(b1), &plain)?)?, &window)?;
+            let x = (ops::relu(&ops::conv2d(&x, w2, Some(b2), &padded)?)? + &x)?;
+            let x = ops::relu(&ops::conv2d(&x, w3, Some(b3), &plain)?)?.flatten_from(1)?;
+            Ok(ops::linear(&ops::relu(&ops::linear(&x, w4, Some(b4))?)?, w5, Some(b5))?)
+        }
+
+        /// The logits, then the gradients to the images and to all weights.
+        fn results(&self, logits: &Tensor) -> crate::Result<Vec<Vec<f32>>> {
+            let gradients = ops::backward(&logits.sqr()?.sum_all()?)?;
+            let of = |tensor: &Tensor| values(gradients.get(tensor).expect("a gradient"));
+            let all = [values(logits)].into_iter().chain([&self.images].into_iter().chain(&self.tensors).map(of));
+            Ok(all.collect::<Result<_>>()?)
+        }
+    }
+
     /// Fused and exchanged layers give what the layers give one by one, gradients too.
     #[test]
     fn layers_that_run_together_change_nothing() -> crate::Result<()> {
-        use crate::layer::{MaxPool2d, max_pool};
-        use crate::ops::{self, Conv2dConfig, Pool2dConfig};
-        let window = Pool2dConfig { kernel: [3; 2], stride: [2; 2], ..max_pool(3).0 };
-        let layers = Layers::new([2, 9, 9])
-            .then("conv1", conv(3, 3))
-            .then("relu1", Relu)
-            .then("pool", MaxPool2d(window.clone()))
-            .then("conv2", conv(5, 2))
-            .then("relu2", Relu)
-            .then("flatten", Flatten)
-            .then("fc1", linear(4))
-            .then("relu3", Relu)
-            .then("fc2", linear(2));
-        let network = layers.build(Store::new(2, DType::F32, &Device::Cpu).var_builder())?;
-        let images = Tensor::arange(0f32, 324.0, &Device::Cpu)?.affine(0.9, 0.0)?.sin()?.reshape((2, 2, 9, 9))?;
-        let tensors: Vec<Tensor> = network.parameters().into_iter().map(|parameter| parameter.tensor).collect();
-        let [w1, b1, w2, b2, w3, b3, w4, b4] = tensors.as_slice() else { panic!("four layers have weights") };
-        let config = Conv2dConfig::default();
-        let x = ops::max_pool2d(&ops::relu(&ops::conv2d(&images, w1, Some(b1), &config)?)?, &window)?;
-        let x = ops::relu(&ops::conv2d(&x, w2, Some(b2), &config)?)?.flatten_from(1)?;
-        let expected = ops::linear(&ops::relu(&ops::linear(&x, w3, Some(b3))?)?, w4, Some(b4))?;
+        let together = Together::new(2)?;
         for train in [false, true] {
-            let logits = network.forward_t(&images, train)?;
-            assert_eq!(values(&logits)?, values(&expected)?);
-            let (ours, theirs) = (logits.sqr()?.sum_all()?.backward()?, expected.sqr()?.sum_all()?.backward()?);
-            for tensor in &tensors {
-                let [ours, theirs] = [&ours, &theirs].map(|gradients| gradients.get(tensor).expect("a gradient"));
-                assert_eq!(values(ours)?, values(theirs)?);
-            }
+            let logits = together.network.forward_t(&together.images, train)?;
+            assert_eq!(together.results(&logits)?, together.results(&together.one_by_one()?)?);
         }
+        Ok(())
+    }
+
+    /// Of a batch that is taken in parts the sums over images are rounded otherwise, and alike for any number of threads.
+    #[test]
+    fn parts_of_a_batch_change_nothing() -> crate::Result<()> {
+        let together = Together::new(37)?;
+        assert_eq!(together.network.together(0..10, &together.images), 3, "the last part has one image");
+        let in_parts = || together.results(&together.network.forward_t(&together.images, true)?);
+        let (ours, theirs) = (in_parts()?, together.results(&together.one_by_one()?)?);
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            let largest = theirs.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+            assert!(ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(ours, theirs)| (ours - theirs).abs() <= 1e-5 * largest));
+        }
+        for threads in [1, 2, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            assert_eq!(pool.install(in_parts)?, ours, "{threads} threads");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_an_image_gives_may_depend_on_others() -> crate::Result<()> {
+        let images = Tensor::zeros((32, 2, 5, 7), DType::F32, &Device::Cpu)?;
+        let layers = |layer: Layers| layer.build(Store::new(0, DType::F32, &Device::Cpu).var_builder());
+        let plain = Layers::new([2, 5, 7]).then("conv", same(3, 3)).then("relu", Relu);
+        assert_eq!(layers(plain.clone())?.together(0..2, &images), 2);
+        assert_eq!(layers(plain.clone().then("norm", crate::layer::batch_norm()))?.together(0..3, &images), usize::MAX);
+        assert_eq!(layers(plain.then("dropout", Dropout(0.5)))?.together(0..3, &images), usize::MAX);
+        let block = crate::layer::residual(Sequence::new().then("norm", crate::layer::batch_norm()));
+        assert_eq!(layers(Layers::new([2, 5, 7]).then("block", block))?.together(0..1, &images), usize::MAX);
         Ok(())
     }
 

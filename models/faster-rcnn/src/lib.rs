@@ -73,7 +73,10 @@ pub fn resnet50_fpn_v2(classes: usize) -> DetectorConfig {
     DetectorConfig {
         pyramid: Some(FpnConfig { channels: CHANNELS, norm: Some(batch_norm()) }),
         rpn: RpnConfig { convolutions: 2, ..first.rpn },
-        roi: RoiConfig { head: BoxHead::Convolutions { features: 1024, norm: batch_norm() }, ..first.roi },
+        roi: RoiConfig {
+            head: BoxHead::Convolutions { stride: 1, filters: vec![256; 4], features: 1024, norm: batch_norm() },
+            ..first.roi
+        },
         ..first
     }
 }

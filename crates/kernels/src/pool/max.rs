@@ -1,8 +1,10 @@
 //! Max pooling of one channel, vectorised along the rows of the output.
 
+use pulp::{Simd, WithSimd};
+
 use super::Pool2dShape;
 use crate::columns::Columns;
-use crate::simd::vectorised;
+use crate::simd::{arch, vectorised};
 
 /// Outputs of a row that are computed together.
 const TOGETHER: usize = 64;
@@ -110,26 +112,91 @@ pub(super) fn forward_2x2(x: &[f32], y: &mut [f32], width: usize) {
 
 /// The same for windows of 2×2 pixels side by side; rows and columns that no window covers get 0.
 pub(super) fn backward_2x2(x: &[f32], dy: &[f32], dx: &mut [f32], width: usize) {
-    vectorised(|| {
-        let mut gradients = dx.chunks_exact_mut(2 * width);
-        for ((rows, dy), dx) in x.chunks_exact(2 * width).zip(dy.chunks_exact(width / 2)).zip(&mut gradients) {
-            let (upper, lower) = rows.split_at(width);
-            let (dx_upper, dx_lower) = dx.split_at_mut(width);
-            let pairs = upper.chunks_exact(2).zip(lower.chunks_exact(2));
-            let places = dx_upper.chunks_exact_mut(2).zip(dx_lower.chunks_exact_mut(2));
-            for ((dy, (a, b)), (dx_a, dx_b)) in dy.iter().zip(pairs).zip(places) {
-                let (mut max, mut place) = (a[0], 0u32);
-                for (candidate, value) in [(1, a[1]), (2, b[0]), (3, b[1])] {
-                    place = if value > max || value.is_nan() { candidate } else { place };
-                    max = larger(max, value);
+    arch().dispatch(Backward { x, dy, dx, width });
+}
+
+/// A type, since a closure as long as this would become a function that does not know this machine's vectors.
+struct Backward<'a> {
+    x: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+    width: usize,
+}
+
+impl WithSimd for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let Self { x, dy, dx, width } = self;
+        let windows = width / 2;
+        for (row, of_row) in (0..dy.len()).step_by(windows).enumerate() {
+            let [upper, lower] = [2 * row * width, (2 * row + 1) * width];
+            for first in (0..windows).step_by(WINDOWS) {
+                // The last windows of a long row are shared out once more; of a short row some belong to the next rows, which then replace them.
+                let first = first.min(windows.saturating_sub(WINDOWS));
+                let [above, below, at] = [upper + 2 * first, lower + 2 * first, of_row + first];
+                if let (Some(pixels_above), Some(pixels_below), Some(dy)) = (chunk(x, above), chunk(x, below), chunk(dy, at)) {
+                    let [dx_above, dx_below] = share(pixels_above, pixels_below, dy);
+                    dx[above..][..2 * WINDOWS].copy_from_slice(&dx_above);
+                    dx[below..][..2 * WINDOWS].copy_from_slice(&dx_below);
+                } else {
+                    let (some, mut pixels, mut gradients) = (windows.min(WINDOWS), [[0.0; 2 * WINDOWS]; 2], [0.0; WINDOWS]);
+                    pixels[0][..2 * some].copy_from_slice(&x[above..][..2 * some]);
+                    pixels[1][..2 * some].copy_from_slice(&x[below..][..2 * some]);
+                    gradients[..some].copy_from_slice(&dy[at..][..some]);
+                    let [dx_above, dx_below] = share(&pixels[0], &pixels[1], &gradients);
+                    dx[above..][..2 * some].copy_from_slice(&dx_above[..2 * some]);
+                    dx[below..][..2 * some].copy_from_slice(&dx_below[..2 * some]);
                 }
-                let share = |candidate| if place == candidate { *dy } else { 0.0 };
-                (dx_a[0], dx_a[1], dx_b[0], dx_b[1]) = (share(0), share(1), share(2), share(3));
             }
             if width % 2 == 1 {
-                (dx_upper[width - 1], dx_lower[width - 1]) = (0.0, 0.0);
+                (dx[upper + width - 1], dx[lower + width - 1]) = (0.0, 0.0);
             }
         }
-        gradients.into_remainder().fill(0.0);
-    });
+        dx[2 * (dy.len() / windows) * width..].fill(0.0);
+    }
+}
+
+/// Windows that are taken together.
+const WINDOWS: usize = 16;
+
+/// The next N values from a place on, where there are as many.
+#[inline(always)]
+fn chunk<const N: usize>(values: &[f32], place: usize) -> Option<&[f32; N]> {
+    values.get(place..)?.first_chunk()
+}
+
+/// What the gradients of some windows are to their pixels, the upper ones and the lower ones.
+#[inline(always)]
+fn share(upper: &[f32; 2 * WINDOWS], lower: &[f32; 2 * WINDOWS], dy: &[f32; WINDOWS]) -> [[f32; 2 * WINDOWS]; 2] {
+    // An array for each corner, and a loop for each step: so the compiler makes vectors of them.
+    let (mut a, mut b, mut c, mut d) = ([0.0; WINDOWS], [0.0; WINDOWS], [0.0; WINDOWS], [0.0; WINDOWS]);
+    for window in 0..WINDOWS {
+        (a[window], b[window]) = (upper[2 * window], upper[2 * window + 1]);
+        (c[window], d[window]) = (lower[2 * window], lower[2 * window + 1]);
+    }
+    let (mut of_a, mut of_b, mut of_c, mut of_d) = ([0.0; WINDOWS], [0.0; WINDOWS], [0.0; WINDOWS], [0.0; WINDOWS]);
+    for window in 0..WINDOWS {
+        let is_b = (b[window] > a[window]) | b[window].is_nan();
+        let max = if is_b { b[window] } else { a[window] };
+        let is_c = (c[window] > max) | c[window].is_nan();
+        let max = if is_c { c[window] } else { max };
+        let is_d = (d[window] > max) | d[window].is_nan();
+        let left = dy[window];
+        of_d[window] = if is_d { left } else { 0.0 };
+        let left = if is_d { 0.0 } else { left };
+        of_c[window] = if is_c { left } else { 0.0 };
+        let left = if is_c { 0.0 } else { left };
+        of_b[window] = if is_b { left } else { 0.0 };
+        of_a[window] = if is_b { 0.0 } else { left };
+    }
+    let (mut above, mut below) = ([0.0; 2 * WINDOWS], [0.0; 2 * WINDOWS]);
+    for window in 0..WINDOWS {
+        (above[2 * window], above[2 * window + 1]) = (of_a[window], of_b[window]);
+    }
+    for window in 0..WINDOWS {
+        (below[2 * window], below[2 * window + 1]) = (of_c[window], of_d[window]);
+    }
+    [above, below]
 }

@@ -9,22 +9,14 @@ use rayon::prelude::*;
 
 use super::graph::{Conv, ConvWeights, Graph, Linear, LinearWeights, Node, Op, PackedWeights, halved};
 use crate::ops::Pool2dConfig;
+use crate::parts;
 use crate::pass::Pass;
 
 /// Teams that are kept in any case, the one at work counted; more passes at a time make their own.
 const KEPT: usize = 2;
 
-/// Weights of a network, in floats, that leave room in a core's own cache.
-const FEW_WEIGHTS: usize = 1 << 18;
-
-/// Floats of images that go through a small network together: their maps, some times as many floats, stay in a core's own cache.
-const IMAGES: usize = 1 << 14;
-
 /// The most floats that a plan keeps from pass to pass: to get more anew takes little beside a pass over them.
 const MOST_KEPT: usize = 12 << 20;
-
-/// Parts that a batch is cut into, so that several threads have enough to do, whatever their number.
-const PARTS: usize = 16;
 
 /// The operations, and teams for the sizes that were met last. Its lock is held to make a plan and to take a team, not while a pass
 /// runs.
@@ -129,7 +121,7 @@ impl Engine {
 
     /// The wanted values for images of f32 on the CPU. What observes is called after each operation; then all images take it together.
     pub(super) fn forward(&self, images: &Tensor, size: [usize; 4], observe: Option<&mut dyn FnMut(&str)>) -> Result<Vec<Tensor>> {
-        let (n, together) = (size[0], if observe.is_some() { size[0] } else { self.together(size) });
+        let (n, together) = (size[0], if observe.is_some() { size[0] } else { parts::together(&size, self.graph.weights()) });
         let team = self.take_team(size, together);
         let outputs = if together >= n {
             self.pass(&team, images, observe.unwrap_or(&mut |_| {}))
@@ -146,14 +138,6 @@ impl Engine {
         make_room(&mut idle, &team);
         idle.push(team);
         outputs
-    }
-
-    /// How many images go through the network together. It follows from sizes alone, so that results do not depend on threads.
-    fn together(&self, [n, c, h, w]: [usize; 4]) -> usize {
-        if n < PARTS || self.graph.weights() > FEW_WEIGHTS {
-            return n;
-        }
-        (IMAGES / (c * h * w).max(1)).clamp(1, n.div_ceil(PARTS))
     }
 
     /// The wanted values for some of the images.

@@ -1,7 +1,10 @@
 //! Convolution as networks compute it: cross-correlation with a bank of filters.
 
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
 use candle_core::{DType, Device, Result, Tensor};
-use cirio_kernels::{Conv2d, Conv2dShape};
+use cirio_kernels::{Conv2d, Conv2dShape, ShapeError};
 
 use super::backend::{Backend, backend};
 use super::check::{alike, error, maps, vector};
@@ -55,7 +58,7 @@ pub fn conv2d_relu(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, config: &Conv2
 
 fn convolve(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, config: &Conv2dConfig, then: Then) -> Result<Tensor> {
     let (n, shape) = check(x, w, bias, config)?;
-    let plan = Conv2d::new(shape).map_err(|reason| error("conv2d", reason))?;
+    let plan = plan(shape).map_err(|reason| error("conv2d", reason))?;
     let [rows, columns] = plan.output();
     let output = [n, shape.c_out, rows, columns];
     if n == 0 {
@@ -69,6 +72,23 @@ fn convolve(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, config: &Conv2dConfig
             if then == Then::Relu { relu(&y) } else { Ok(y) }
         }
     }
+}
+
+/// The plan for a shape. Those that were met are kept: to make one takes as long as a small convolution.
+fn plan(shape: Conv2dShape) -> std::result::Result<Arc<Conv2d>, ShapeError> {
+    const KEPT: usize = 256;
+    static PLANS: LazyLock<Mutex<HashMap<Conv2dShape, Arc<Conv2d>>>> = LazyLock::new(Mutex::default);
+    let plans = || PLANS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(plan) = plans().get(&shape) {
+        return Ok(plan.clone());
+    }
+    let plan = Arc::new(Conv2d::new(shape)?);
+    let mut plans = plans();
+    if plans.len() >= KEPT {
+        plans.clear();
+    }
+    plans.insert(shape, plan.clone());
+    Ok(plan)
 }
 
 fn check(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, config: &Conv2dConfig) -> Result<(usize, Conv2dShape)> {

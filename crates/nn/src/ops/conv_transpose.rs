@@ -1,5 +1,7 @@
 //! Transposed convolution, which makes maps larger by filters that are learnt.
 
+use std::sync::Arc;
+
 use candle_core::{Result, Tensor};
 use cirio_kernels::{ConvTranspose2d, ConvTranspose2dShape};
 
@@ -72,7 +74,7 @@ pub fn conv_transpose2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, config: &
         return Tensor::zeros(&output, x.dtype(), x.device());
     }
     match backend(x) {
-        Backend::Kernels => kernels::weighted(plan, n, x, w, bias, &output, Then::Nothing),
+        Backend::Kernels => kernels::weighted(Arc::new(plan), n, x, w, bias, &output, Then::Nothing),
         Backend::Portable => by_convolution(x, w, bias, &shape),
     }
 }

@@ -66,9 +66,9 @@ pub(super) enum Then {
     Relu,
 }
 
-/// Applies a kernel to (N, …), weights and a bias; `output` is the shape of what it gives, to which something may be done.
-pub(super) fn weighted(
-    plan: impl Weighted,
+/// Applies a kernel, whose plan others may share, to (N, …), weights and a bias; `output` is the shape of what it gives, to which something may be done.
+pub(super) fn weighted<P: Weighted>(
+    plan: Arc<P>,
     n: usize,
     x: &Tensor,
     w: &Tensor,
@@ -124,7 +124,7 @@ impl<P: Unary> Op<P> {
     }
 }
 
-impl<P: Weighted> CustomOp2 for Op<P> {
+impl<P: Weighted> CustomOp2 for Op<Arc<P>> {
     fn name(&self) -> &'static str {
         P::NAME
     }
@@ -140,7 +140,7 @@ impl<P: Weighted> CustomOp2 for Op<P> {
     }
 }
 
-impl<P: Weighted> CustomOp3 for Op<P> {
+impl<P: Weighted> CustomOp3 for Op<Arc<P>> {
     fn name(&self) -> &'static str {
         P::NAME
     }
@@ -164,7 +164,7 @@ impl<P: Weighted> CustomOp3 for Op<P> {
     }
 }
 
-impl<P: Weighted> Op<P> {
+impl<P: Weighted> Op<Arc<P>> {
     fn forward(&self, x: &[f32], w: &[f32], b: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
         let y = filled(P::NAME, &self.output, |y, scratch| {
             self.plan.forward(self.n, x, w, b, y, scratch)?;
@@ -213,7 +213,11 @@ fn gradient<const COUNT: usize>(
 }
 
 /// Runs `work` on the values of tensors on the CPU.
-fn read<T, const COUNT: usize>(name: &str, from: [&Tensor; COUNT], work: impl FnOnce([&[f32]; COUNT]) -> Result<T>) -> Result<T> {
+pub(super) fn read<T, const COUNT: usize>(
+    name: &str,
+    from: [&Tensor; COUNT],
+    work: impl FnOnce([&[f32]; COUNT]) -> Result<T>,
+) -> Result<T> {
     let mut tensors = Vec::with_capacity(COUNT);
     for tensor in from {
         tensors.push(tensor.contiguous()?);

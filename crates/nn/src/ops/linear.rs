@@ -1,5 +1,7 @@
 //! The fully connected layer.
 
+use std::sync::Arc;
+
 use candle_core::{Result, Tensor};
 use cirio_kernels::Linear;
 
@@ -52,7 +54,7 @@ fn multiply(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, then: Then) -> Result
         return Tensor::zeros(output, x.dtype(), x.device());
     }
     match backend(x) {
-        Backend::Kernels => kernels::weighted(plan, n, x, w, bias, output, then),
+        Backend::Kernels => kernels::weighted(Arc::new(plan), n, x, w, bias, output, then),
         Backend::Portable => {
             let y = x.contiguous()?.reshape((n, inputs))?.matmul(&w.t()?)?;
             let y = if let Some(bias) = bias { y.broadcast_add(bias)? } else { y };

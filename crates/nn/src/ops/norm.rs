@@ -1,6 +1,8 @@
 //! Batch normalisation (Ioffe & Szegedy, "Batch normalization: accelerating deep network training by reducing internal
 //! covariate shift", 2015).
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Result, Tensor};
 use cirio_kernels::{BatchNorm, ScaleShift};
 
@@ -50,7 +52,7 @@ fn by_given(x: &Tensor, [weight, bias, running_mean, running_var]: [&Tensor; 4],
     match backend(x) {
         Backend::Kernels => {
             let plan = ScaleShift::new(channels, pixels(x)).map_err(|reason| error(NAME, reason))?;
-            kernels::weighted(plan, x.dim(0)?, x, &scale, Some(&shift), x.shape(), then)
+            kernels::weighted(Arc::new(plan), x.dim(0)?, x, &scale, Some(&shift), x.shape(), then)
         }
         Backend::Portable => {
             let of_channels = per_channel(x);

@@ -1,5 +1,7 @@
 //! Maps times numbers that were learnt for their channels.
 
+use std::sync::Arc;
+
 use candle_core::{Result, Tensor};
 use cirio_kernels::ScaleShift;
 
@@ -28,7 +30,7 @@ pub fn scale_channels(x: &Tensor, factors: &Tensor) -> Result<Tensor> {
         // As many channels of one image.
         Backend::Kernels => {
             let plan = ScaleShift::new(n * c, h * w).map_err(|reason| error(NAME, reason))?;
-            kernels::weighted(plan, 1, x, &factors.flatten_all()?, None, x.shape(), Then::Nothing)
+            kernels::weighted(Arc::new(plan), 1, x, &factors.flatten_all()?, None, x.shape(), Then::Nothing)
         }
         Backend::Portable => x.broadcast_mul(factors),
     }

@@ -14,10 +14,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor, TensorId};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Tensor, TensorId};
+use cirio_kernels::on_this_thread;
+use rayon::prelude::*;
 
 use super::backend::{Backend, backend};
 use super::check::error;
+use super::kernels;
 
 /// The gradients to those of an operation's arguments that are wanted, from the arguments, which of them those are, the result and its gradient.
 pub(super) type Backward = Box<dyn Fn(&[Tensor], &[bool], &Tensor, &Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync>;
@@ -111,109 +114,101 @@ pub(crate) fn flatten(x: &Tensor) -> Result<Tensor> {
     Ok(y)
 }
 
-/// `work(x)` as one operation of candle, where x is computed by kernels; `work` calls nothing else on the way from its argument to its result.
-pub(crate) fn as_one(x: &Tensor, work: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-    struct Restore;
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            TAPE.set(None);
-        }
-    }
+/// `work(x)` as one operation of candle, where x (N, …) is computed by kernels; `work` calls nothing else on the way from its argument to its
+/// result.
+///
+/// Where `together` is less than N, each thread takes so many images at a time through all of `work`, on the way back too: what each image
+/// gives must depend on itself alone. Gradients to weights are added in the order of the images, so they do not depend on threads.
+pub(crate) fn as_one(x: &Tensor, together: usize, work: impl Fn(&Tensor) -> Result<Tensor> + Sync) -> Result<Tensor> {
     if is_recording() || backend(x) != Backend::Kernels || x.elem_count() == 0 {
         return work(x);
     }
     let x = x.contiguous()?;
-    let input = x.detach();
-    TAPE.set(Some(Tape { recorded: Vec::new(), known: HashSet::from([input.id()]) }));
-    let restore = Restore;
-    let y = work(&input)?;
-    let tape = TAPE.take();
-    drop(restore);
-    match tape {
-        Some(tape) if y.id() != input.id() => tape.attach(&x, &input, &y),
-        _ => Ok(x),
+    let (images, n) = (x.detach(), x.dim(0)?);
+    let part = |index: usize| {
+        let first = index * together;
+        Part::record(&images.narrow(0, first, together.min(n - first))?, &work)
+    };
+    let parts = if together >= n { vec![Part::record(&images, &work)?] } else { in_parallel(n.div_ceil(together), part)? };
+    if parts.iter().all(|part| part.y.id() == part.input.id()) {
+        return Ok(x);
+    }
+    attach(&x, parts)
+}
+
+/// The results of so many parts of a batch, each on one thread.
+fn in_parallel<T: Send>(count: usize, part: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
+    (0..count).into_par_iter().with_max_len(1).map(|index| on_this_thread(|| part(index))).collect()
+}
+
+/// The results of the parts as a result of x and of all weights that are tracked.
+fn attach(x: &Tensor, mut parts: Vec<Part>) -> Result<Tensor> {
+    let mut weights: Vec<Tensor> = Vec::new();
+    for part in &mut parts {
+        part.track(x.track_op(), &mut weights);
+    }
+    let gradients = Gradients::default();
+    let run = Run { weights: weights.iter().map(Tensor::id).collect(), parts, gradients: gradients.clone() };
+    match token(&weights, &gradients)? {
+        Some(token) => x.apply_op2(&token, run),
+        None if x.track_op() => x.apply_op1(run),
+        None => x.apply_op1_no_bwd(&run),
     }
 }
 
-impl Tape {
-    /// y, which was made of `input`, as a result of x and of all weights that are tracked.
-    fn attach(self, x: &Tensor, input: &Tensor, y: &Tensor) -> Result<Tensor> {
-        if !self.known.contains(&y.id()) {
-            return Err(unrecorded(y));
+/// Some images of a batch, and what was made of them.
+struct Part {
+    input: Tensor,
+    recorded: Vec<Recorded>,
+    y: Tensor,
+    /// What gradients pass through or go to.
+    tracked: HashSet<TensorId>,
+}
+
+impl Part {
+    fn record(input: &Tensor, work: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        struct Restore(Option<Tape>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                TAPE.set(self.0.take());
+            }
         }
-        let mut weights: Vec<Tensor> = Vec::new();
-        let mut tracked = HashSet::new();
-        if x.track_op() {
-            tracked.insert(input.id());
+        let restore = Restore(TAPE.replace(Some(Tape { recorded: Vec::new(), known: HashSet::from([input.id()]) })));
+        let y = work(input)?;
+        let tape = TAPE.take();
+        drop(restore);
+        match tape {
+            Some(Tape { recorded, known }) if known.contains(&y.id()) => {
+                Ok(Self { input: input.clone(), recorded, y, tracked: HashSet::new() })
+            }
+            _ => Err(unrecorded(&y)),
+        }
+    }
+
+    /// Finds out what gradients pass through; weights that they go to, and that are not among `weights` yet, are added to them.
+    fn track(&mut self, input: bool, weights: &mut Vec<Tensor>) {
+        if input {
+            self.tracked.insert(self.input.id());
         }
         for step in &self.recorded {
             for argument in &step.arguments {
-                if argument.track_op() && tracked.insert(argument.id()) {
+                if argument.track_op() && self.tracked.insert(argument.id()) && !weights.iter().any(|known| known.id() == argument.id()) {
                     weights.push(argument.clone());
                 }
             }
-            if step.arguments.iter().any(|argument| tracked.contains(&argument.id())) {
-                tracked.insert(step.y.id());
+            if step.arguments.iter().any(|argument| self.tracked.contains(&argument.id())) {
+                self.tracked.insert(step.y.id());
             }
         }
-        if tracked.is_empty() {
-            return Ok(y.clone());
-        }
-        let gradients = Gradients::default();
-        let ids = weights.iter().map(Tensor::id).collect();
-        let token = token(&weights, &gradients)?;
-        let run = Run {
-            recorded: self.recorded,
-            tracked,
-            input: input.id(),
-            y: y.id(),
-            weights: ids,
-            result: Mutex::new(Some(y.clone())),
-            gradients,
-        };
-        match token {
-            Some(token) => x.apply_op2(&token, run),
-            None => x.apply_op1(run),
-        }
-    }
-}
-
-/// The gradients to weights, from when the tape has made them until candle asks.
-type Gradients = Arc<Mutex<HashMap<TensorId, Tensor>>>;
-
-/// A tape as an operation of candle.
-struct Run {
-    recorded: Vec<Recorded>,
-    /// What gradients pass through or go to.
-    tracked: HashSet<TensorId>,
-    input: TensorId,
-    y: TensorId,
-    weights: Vec<TensorId>,
-    /// y, until the forward pass has copied it.
-    result: Mutex<Option<Tensor>>,
-    gradients: Gradients,
-}
-
-impl Run {
-    const NAME: &str = "run of kernels";
-
-    fn forward(&self) -> Result<(CpuStorage, Shape)> {
-        let y = self.result.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let y = y.ok_or_else(|| error(Self::NAME, "it has run before"))?;
-        match &*y.storage_and_layout().0 {
-            Storage::Cpu(storage) => Ok((storage.clone(), y.shape().clone())),
-            _ => Err(error(Self::NAME, "its result is not on the CPU")),
-        }
     }
 
-    /// The gradient to the input; those to the weights are left for who asks.
-    fn backward(&self, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let mut gradients = HashMap::from([(self.y, dy.clone())]);
+    /// The gradients to the input and to the weights.
+    fn backward(&self, dy: Tensor) -> Result<HashMap<TensorId, Tensor>> {
+        let mut gradients = HashMap::from([(self.y.id(), dy)]);
         for step in self.recorded.iter().rev() {
             let Some(dy) = gradients.remove(&step.y.id()) else { continue };
-            let y = if step.y.id() == self.y { y } else { &step.y };
             let wanted: Vec<bool> = step.arguments.iter().map(|argument| self.tracked.contains(&argument.id())).collect();
-            for (argument, gradient) in step.arguments.iter().zip((step.backward)(&step.arguments, &wanted, y, &dy)?) {
+            for (argument, gradient) in step.arguments.iter().zip((step.backward)(&step.arguments, &wanted, &step.y, &dy)?) {
                 let Some(gradient) = gradient else { continue };
                 match gradients.entry(argument.id()) {
                     Entry::Vacant(place) => {
@@ -226,10 +221,77 @@ impl Run {
                 }
             }
         }
-        let of_weights = self.weights.iter().filter_map(|&id| Some((id, gradients.remove(&id)?)));
-        self.gradients.lock().unwrap_or_else(PoisonError::into_inner).extend(of_weights);
-        Ok(gradients.remove(&self.input))
+        Ok(gradients)
     }
+}
+
+/// The gradients to weights, from when the tape has made them until candle asks.
+type Gradients = Arc<Mutex<HashMap<TensorId, Tensor>>>;
+
+/// Tapes of the parts of a batch as an operation of candle.
+struct Run {
+    parts: Vec<Part>,
+    weights: Vec<TensorId>,
+    gradients: Gradients,
+}
+
+impl Run {
+    const NAME: &str = "run of kernels";
+
+    fn forward(&self) -> Result<(CpuStorage, Shape)> {
+        let mut shape = self.parts[0].y.dims().to_vec();
+        shape[0] = self.parts.iter().map(|part| part.y.dims()[0]).sum();
+        let shape = Shape::from(shape);
+        let mut values = Vec::with_capacity(shape.elem_count());
+        for part in &self.parts {
+            kernels::read(Self::NAME, [&part.y], |[y]| {
+                values.extend_from_slice(y);
+                Ok(())
+            })?;
+        }
+        Ok((CpuStorage::F32(values), shape))
+    }
+
+    /// The gradient to the input; those to the weights are left for who asks.
+    fn backward(&self, dy: &Tensor) -> Result<Option<Tensor>> {
+        let mut parts = match self.parts.as_slice() {
+            [whole] => vec![whole.backward(dy.clone())?],
+            parts => {
+                // All parts but the last have as many images.
+                let together = parts[0].y.dim(0)?;
+                in_parallel(parts.len(), |index| parts[index].backward(dy.narrow(0, index * together, parts[index].y.dim(0)?)?))?
+            }
+        };
+        let mut of_weights = HashMap::new();
+        for &id in &self.weights {
+            let of_parts: Vec<Tensor> = parts.iter_mut().filter_map(|gradients| gradients.remove(&id)).collect();
+            if let Some(sum) = sum_in_order(&of_parts)? {
+                of_weights.insert(id, sum);
+            }
+        }
+        self.gradients.lock().unwrap_or_else(PoisonError::into_inner).extend(of_weights);
+        let of_inputs = self.parts.iter().zip(&mut parts).map(|(part, gradients)| gradients.remove(&part.input.id()));
+        match of_inputs.collect::<Option<Vec<_>>>() {
+            Some(gradients) if gradients.len() > 1 => Tensor::cat(&gradients, 0).map(Some),
+            gradients => Ok(gradients.and_then(|mut gradients| gradients.pop())),
+        }
+    }
+}
+
+/// The sum of tensors of one shape; none of none.
+fn sum_in_order(tensors: &[Tensor]) -> Result<Option<Tensor>> {
+    let [first, rest @ ..] = tensors else { return Ok(None) };
+    if rest.is_empty() {
+        return Ok(Some(first.clone()));
+    }
+    let mut sum = first.flatten_all()?.to_vec1::<f32>()?;
+    for tensor in rest {
+        kernels::read(Run::NAME, [tensor], |[values]| {
+            sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+            Ok(())
+        })?;
+    }
+    Tensor::from_vec(sum, first.shape(), &Device::Cpu).map(Some)
 }
 
 impl CustomOp1 for Run {
@@ -241,8 +303,8 @@ impl CustomOp1 for Run {
         self.forward()
     }
 
-    fn bwd(&self, _: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        self.backward(y, dy)
+    fn bwd(&self, _: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        self.backward(dy)
     }
 }
 
@@ -255,8 +317,8 @@ impl CustomOp2 for Run {
         self.forward()
     }
 
-    fn bwd(&self, _: &Tensor, token: &Tensor, y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok((self.backward(y, dy)?, Some(token.zeros_like()?)))
+    fn bwd(&self, _: &Tensor, token: &Tensor, _: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((self.backward(dy)?, Some(token.zeros_like()?)))
     }
 }
 
@@ -343,7 +405,7 @@ mod tests {
         let (x, weights) = (variable(&[2, 3, 5, 4], 0.7)?, [variable(&[3, 3, 3, 3], 0.9)?, variable(&[3], 1.1)?]);
         let single = block(&x, &weights)?;
         let expected = single.sqr()?.sum_all()?.backward()?;
-        let one = as_one(&x, |x| block(x, &weights))?;
+        let one = as_one(&x, usize::MAX, |x| block(x, &weights))?;
         assert_eq!(one.to_vec2::<f32>()?, single.to_vec2::<f32>()?);
         let loss = one.sqr()?.sum_all()?;
         // Twice by candle's own way, which must not use anything up, and by ours.
@@ -364,7 +426,7 @@ mod tests {
             y.sum_all()? + weights[0].sqr()?.sum_all()?
         };
         let expected = loss(&|x| block(x, &weights))?.backward()?;
-        let loss = loss(&|x| as_one(x, |x| block(x, &weights)))?;
+        let loss = loss(&|x| as_one(x, usize::MAX, |x| block(x, &weights)))?;
         for gradients in [loss.backward()?, backward(&loss)?] {
             for variable in [&x, &weights[0], &weights[1]] {
                 let pairs = of(&gradients, variable)?.into_iter().zip(of(&expected, variable)?);
@@ -377,11 +439,11 @@ mod tests {
     #[test]
     fn what_nobody_trains_gets_nothing() -> Result<()> {
         let (x, weights) = (values(&[1, 3, 4, 4], 0.7)?, [variable(&[3, 3, 3, 3], 0.9)?, variable(&[3], 1.1)?]);
-        let gradients = backward(&as_one(&x, |x| block(x, &weights))?.sum_all()?)?;
+        let gradients = backward(&as_one(&x, usize::MAX, |x| block(x, &weights))?.sum_all()?)?;
         assert!(gradients.get(&x).is_none() && gradients.get(&weights[0]).is_some());
-        let constant = as_one(&x, |x| relu(&relu(x)?))?;
+        let constant = as_one(&x, usize::MAX, |x| relu(&relu(x)?))?;
         assert!(!constant.track_op());
-        assert_eq!(as_one(&x, |x| Ok(x.clone()))?.id(), x.id());
+        assert_eq!(as_one(&x, usize::MAX, |x| Ok(x.clone()))?.id(), x.id());
         Ok(())
     }
 
@@ -389,10 +451,10 @@ mod tests {
     #[test]
     fn what_is_not_recorded_is_an_error() -> Result<()> {
         let x = variable(&[1, 3, 4, 4], 0.7)?;
-        let between = as_one(&x, |x| relu(&(relu(x)? * 2.0)?)).unwrap_err().to_string();
+        let between = as_one(&x, usize::MAX, |x| relu(&(relu(x)? * 2.0)?)).unwrap_err().to_string();
         assert!(between.contains("was not recorded: a tensor of the shape [1, 3, 4, 4]"), "{between}");
-        assert!(as_one(&x, |x| relu(x)? * 2.0).is_err());
-        assert!(as_one(&x, |_| Err(error("a layer", "it fails"))).is_err());
+        assert!(as_one(&x, usize::MAX, |x| relu(x)? * 2.0).is_err());
+        assert!(as_one(&x, usize::MAX, |_| Err(error("a layer", "it fails"))).is_err());
         assert!(!is_recording(), "an error ends the tape");
         assert_eq!(relu(&x)?.sum_all()?.backward()?.get(&x).map(Tensor::elem_count), Some(48));
         Ok(())
