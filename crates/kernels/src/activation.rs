@@ -30,8 +30,8 @@ impl Activation {
         match self {
             Self::Identity => {}
             Self::Relu => relu_in_place(x),
-            Self::HardSigmoid => vectorised(|| x.iter_mut().for_each(|x| *x = hard_sigmoid_of(*x))),
-            Self::HardSwish => vectorised(|| x.iter_mut().for_each(|x| *x = hard_swish_of(*x))),
+            Self::HardSigmoid => vectorised!(|| x.iter_mut().for_each(|x| *x = hard_sigmoid_of(*x))),
+            Self::HardSwish => vectorised!(|| x.iter_mut().for_each(|x| *x = hard_swish_of(*x))),
         }
     }
 }
@@ -43,14 +43,14 @@ impl Activation {
 pub fn relu(x: &[f32], y: &mut [f32]) -> Result<(), ShapeError> {
     expect("y", y, &[x.len()])?;
     for_each_pair(x, y, [CHUNK; 2], |x, y| {
-        vectorised(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = if x <= 0.0 { 0.0 } else { x }));
+        vectorised!(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = if x <= 0.0 { 0.0 } else { x }));
     });
     Ok(())
 }
 
 /// max(x, 0) in place of x; NaN stays NaN.
 pub fn relu_in_place(x: &mut [f32]) {
-    vectorised(|| x.iter_mut().for_each(|x| *x = if *x <= 0.0 { 0.0 } else { *x }));
+    vectorised!(|| x.iter_mut().for_each(|x| *x = if *x <= 0.0 { 0.0 } else { *x }));
 }
 
 /// dx = dy where x > 0, else 0; the derivative at 0 is 0, as in torch. `x` may be the input or the output of [`relu`].
@@ -61,7 +61,7 @@ pub fn relu_backward(x: &[f32], dy: &[f32], dx: &mut [f32]) -> Result<(), ShapeE
     expect("dy", dy, &[x.len()])?;
     expect("dx", dx, &[x.len()])?;
     for_each_triple(x, dy, dx, [CHUNK; 2], |x, dy, dx| {
-        vectorised(|| dx.iter_mut().zip(x).zip(dy).for_each(|((dx, &x), &dy)| *dx = if x <= 0.0 { 0.0 } else { dy }));
+        vectorised!(|| dx.iter_mut().zip(x).zip(dy).for_each(|((dx, &x), &dy)| *dx = if x <= 0.0 { 0.0 } else { dy }));
     });
     Ok(())
 }
@@ -91,7 +91,7 @@ impl Tanh {
         let Self { amplitude, slope } = self;
         expect("y", y, &[x.len()])?;
         for_each_pair(x, y, [CHUNK; 2], |x, y| {
-            vectorised(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = amplitude * exp::tanh(slope * x)));
+            vectorised!(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = amplitude * exp::tanh(slope * x)));
         });
         Ok(())
     }
@@ -113,7 +113,7 @@ impl Tanh {
 pub fn sigmoid(x: &[f32], y: &mut [f32]) -> Result<(), ShapeError> {
     expect("y", y, &[x.len()])?;
     for_each_pair(x, y, [CHUNK; 2], |x, y| {
-        vectorised(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = exp::sigmoid(x)));
+        vectorised!(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = exp::sigmoid(x)));
     });
     Ok(())
 }
@@ -134,7 +134,7 @@ pub fn sigmoid_backward(y: &[f32], dy: &[f32], dx: &mut [f32]) -> Result<(), Sha
 pub fn hard_sigmoid(x: &[f32], y: &mut [f32]) -> Result<(), ShapeError> {
     expect("y", y, &[x.len()])?;
     for_each_pair(x, y, [CHUNK; 2], |x, y| {
-        vectorised(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = hard_sigmoid_of(x)));
+        vectorised!(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = hard_sigmoid_of(x)));
     });
     Ok(())
 }
@@ -154,7 +154,7 @@ pub fn hard_sigmoid_backward(x: &[f32], dy: &[f32], dx: &mut [f32]) -> Result<()
 pub fn hard_swish(x: &[f32], y: &mut [f32]) -> Result<(), ShapeError> {
     expect("y", y, &[x.len()])?;
     for_each_pair(x, y, [CHUNK; 2], |x, y| {
-        vectorised(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = hard_swish_of(x)));
+        vectorised!(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = hard_swish_of(x)));
     });
     Ok(())
 }
@@ -190,7 +190,7 @@ fn times_slope(v: &[f32], dy: &[f32], dx: &mut [f32], slope: impl Fn(f32) -> f32
     expect("dy", dy, &[v.len()])?;
     expect("dx", dx, &[v.len()])?;
     for_each_triple(v, dy, dx, [CHUNK; 2], |v, dy, dx| {
-        vectorised(|| dx.iter_mut().zip(v).zip(dy).for_each(|((dx, &v), dy)| *dx = dy * slope(v)));
+        vectorised!(|| dx.iter_mut().zip(v).zip(dy).for_each(|((dx, &v), dy)| *dx = dy * slope(v)));
     });
     Ok(())
 }

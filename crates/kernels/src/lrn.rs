@@ -143,7 +143,7 @@ impl Lrn {
             let places = piece(task % of_image, PIXELS, pixels);
             let buffers = split(lane, [c * places.len(); 3]);
             let tile = Tile { first: task / of_image * c * pixels, pixels, places, out: &out };
-            vectorised(|| work(tile, buffers));
+            vectorised!(|| work(tile, buffers));
         });
     }
 }

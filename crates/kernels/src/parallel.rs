@@ -118,9 +118,9 @@ pub(crate) fn for_each_task(tasks: usize, lanes: &mut [f32], lane: usize, work: 
 
 /// Runs `work(task)` for each task, compiled for this machine's vectors; together they take this many floating-point operations.
 ///
-/// A long `work` needs `#[inline(always)]`, or the compiler may leave its loops outside of what is compiled so.
+/// `work` needs `#[inline(always)]`, see [`vectorised`].
 pub(crate) fn for_each_index(tasks: usize, operations: usize, work: impl Fn(usize) + Sync + Send) {
-    let one = |task| vectorised(|| work(task));
+    let one = |task| vectorised!(|| work(task));
     if threads_for(tasks, operations) == 1 {
         (0..tasks).for_each(one);
     } else {
@@ -131,7 +131,7 @@ pub(crate) fn for_each_index(tasks: usize, operations: usize, work: impl Fn(usiz
 /// Runs `work(index, piece)` for each piece of `out`, else as [`for_each_index`].
 pub(crate) fn for_each_piece(out: &mut [f32], length: usize, operations: usize, work: impl Fn(usize, &mut [f32]) + Sync + Send) {
     let pieces = out.len().div_ceil(length);
-    let one = |(index, piece): (usize, &mut [f32])| vectorised(|| work(index, piece));
+    let one = |(index, piece): (usize, &mut [f32])| vectorised!(|| work(index, piece));
     if threads_for(pieces, operations) == 1 {
         out.chunks_mut(length).enumerate().for_each(one);
     } else {

@@ -103,11 +103,11 @@ impl Resize2d {
         match interpolation {
             Interpolation::Nearest => {
                 let [rows, columns] = self.places();
-                for_each_pair(x, y, planes, |x, y| vectorised(|| nearest_plane(w, &rows, &columns, x, y)));
+                for_each_pair(x, y, planes, |x, y| vectorised!(|| nearest_plane(w, &rows, &columns, x, y)));
             }
             Interpolation::Bilinear(corners) => {
                 let [rows, columns] = self.mixes(corners);
-                for_each_pair(x, y, planes, |x, y| vectorised(|| bilinear_plane(w, &rows, &columns, x, y)));
+                for_each_pair(x, y, planes, |x, y| vectorised!(|| bilinear_plane(w, &rows, &columns, x, y)));
             }
         }
         Ok(())
@@ -136,7 +136,7 @@ impl Resize2d {
             }
             Interpolation::Bilinear(corners) => {
                 let [rows, columns] = self.mixes(corners);
-                for_each_pair(dy, dx, planes, |dy, dx| vectorised(|| bilinear_plane_backward(w, &rows, &columns, dy, dx)));
+                for_each_pair(dy, dx, planes, |dy, dx| vectorised!(|| bilinear_plane_backward(w, &rows, &columns, dy, dx)));
             }
         }
         Ok(())

@@ -18,15 +18,27 @@ pub(crate) fn arch() -> Arch {
     })
 }
 
-/// Runs `work`, whose loops the compiler may turn into vectors of this machine.
-#[inline(always)]
-pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
-    arch().dispatch(work)
+/// Runs a closure, whose loops the compiler may turn into vectors of this machine. A macro, since the closure must be inlined: else it may become
+/// a function of its own, which does not know them. One that has its slices by `move` is faster: no other reference could lead to them.
+macro_rules! vectorised {
+    (|| $work:expr) => {
+        $crate::simd::arch().dispatch(
+            #[inline(always)]
+            || $work,
+        )
+    };
+    (move || $work:expr) => {
+        $crate::simd::arch().dispatch(
+            #[inline(always)]
+            move || $work,
+        )
+    };
 }
+pub(crate) use vectorised;
 
 /// to += from.
 pub(crate) fn add(to: &mut [f32], from: &[f32]) {
-    vectorised(|| to.iter_mut().zip(from).for_each(|(to, from)| *to += from));
+    vectorised!(|| to.iter_mut().zip(from).for_each(|(to, from)| *to += from));
 }
 
 /// The sums of the products of R rows with each of N vectors of their length, which lie one after the other; each in an order that

@@ -136,23 +136,15 @@ const ROWS: usize = 16;
 
 /// Runs `work` on each row of `x` and of `y`.
 fn rows(k: usize, x: &[f32], y: &mut [f32], work: impl Fn(&[f32], &mut [f32]) + Sync) {
-    for_each_pair(x, y, [ROWS * k; 2], |x, y| {
-        vectorised(
-            #[inline(always)]
-            || x.chunks_exact(k).zip(y.chunks_exact_mut(k)).for_each(|(x, y)| work(x, y)),
-        )
-    });
+    for_each_pair(x, y, [ROWS * k; 2], |x, y| vectorised!(|| x.chunks_exact(k).zip(y.chunks_exact_mut(k)).for_each(|(x, y)| work(x, y))));
 }
 
 /// Runs `work` on each row of `y`, of `dy` and of `dx`.
 fn gradient_rows(k: usize, y: &[f32], dy: &[f32], dx: &mut [f32], work: impl Fn(&[f32], &[f32], &mut [f32]) + Sync) {
     for_each_triple(y, dy, dx, [ROWS * k; 2], |y, dy, dx| {
-        vectorised(
-            #[inline(always)]
-            || {
-                let gradients = dy.chunks_exact(k).zip(dx.chunks_exact_mut(k));
-                y.chunks_exact(k).zip(gradients).for_each(|(y, (dy, dx))| work(y, dy, dx));
-            },
-        )
+        vectorised!(|| {
+            let gradients = dy.chunks_exact(k).zip(dx.chunks_exact_mut(k));
+            y.chunks_exact(k).zip(gradients).for_each(|(y, (dy, dx))| work(y, dy, dx));
+        })
     });
 }

@@ -179,7 +179,7 @@ fn train(model: &Model, stack: &Stack, images: &Tensor, seconds: f64) -> Result<
     let mut optimizer = Optimizer::new(recipe.optimizer, groups)?;
     timed(seconds, || {
         let loss = model.loss.mean(&stack.forward_t(images, true)?, &targets)?;
-        optimizer.step(&loss.backward()?, 1e-3)?;
+        optimizer.step(&cirio::nn::backward(&loss)?, 1e-3)?;
         loss.to_scalar::<f32>()?;
         Ok(())
     })

@@ -72,7 +72,7 @@ impl Maxima {
 /// y = the maxima.
 pub(super) fn forward(shape: &Pool2dShape, x: &[f32], y: &mut [f32]) {
     let [_, width] = shape.output();
-    vectorised(|| {
+    vectorised!(move || {
         for (row, y) in y.chunks_exact_mut(width).enumerate() {
             for (index, y) in y.chunks_mut(TOGETHER).enumerate() {
                 let maxima = Maxima::new::<false>(shape, x, row, index * TOGETHER, y.len());
@@ -86,7 +86,7 @@ pub(super) fn forward(shape: &Pool2dShape, x: &[f32], y: &mut [f32]) {
 pub(super) fn backward(shape: &Pool2dShape, x: &[f32], dy: &[f32], dx: &mut [f32]) {
     let [_, width] = shape.output();
     dx.fill(0.0);
-    vectorised(|| {
+    vectorised!(move || {
         for (row, dy) in dy.chunks_exact(width).enumerate() {
             for (index, dy) in dy.chunks(TOGETHER).enumerate() {
                 let maxima = Maxima::new::<true>(shape, x, row, index * TOGETHER, dy.len());
@@ -100,7 +100,7 @@ pub(super) fn backward(shape: &Pool2dShape, x: &[f32], dy: &[f32], dx: &mut [f32
 
 /// The same for windows of 2×2 pixels side by side; `width` is the input's.
 pub(super) fn forward_2x2(x: &[f32], y: &mut [f32], width: usize) {
-    vectorised(|| {
+    vectorised!(move || {
         for (rows, y) in x.chunks_exact(2 * width).zip(y.chunks_exact_mut(width / 2)) {
             let (upper, lower) = rows.split_at(width);
             for ((y, a), b) in y.iter_mut().zip(upper.chunks_exact(2)).zip(lower.chunks_exact(2)) {
@@ -115,7 +115,7 @@ pub(super) fn backward_2x2(x: &[f32], dy: &[f32], dx: &mut [f32], width: usize) 
     arch().dispatch(Backward { x, dy, dx, width });
 }
 
-/// A type, since a closure as long as this would become a function that does not know this machine's vectors.
+/// A type: the compiler makes it twice as fast as the same in a closure.
 struct Backward<'a> {
     x: &'a [f32],
     dy: &'a [f32],

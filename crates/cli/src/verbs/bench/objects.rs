@@ -135,7 +135,7 @@ fn train(detector: &Detector, pictures: &[Tensor], seconds: f64) -> Result<Vec<f
     let rng = &mut ChaCha8Rng::seed_from_u64(0);
     timed(seconds, || {
         let loss = detector.losses(pictures, &targets, rng)?.total()?;
-        optimizer.step(&loss.backward()?, 1e-6)?;
+        optimizer.step(&cirio::nn::backward(&loss)?, 1e-6)?;
         loss.to_scalar::<f32>()?;
         Ok(())
     })
