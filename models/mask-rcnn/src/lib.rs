@@ -80,8 +80,8 @@ pub fn small(classes: usize) -> DetectorConfig {
             ..usual.rpn
         },
         roi: RoiConfig {
-            head: BoxHead::Convolutions { stride: 2, filters: vec![96, 96, 128, 128], features: 128, norm: batch_norm() },
-            sampler: Sampler { count: 48, positive: 0.4 },
+            head: BoxHead::Convolutions { stride: 1, filters: vec![64; 4], features: 96, norm: batch_norm() },
+            sampler: Sampler { count: 64, ..Sampler::PROPOSALS },
             ..usual.roi
         },
         mask: Some(MaskConfig { convolutions: 3, norm: Some(batch_norm()), ..MaskConfig::new(classes) }),
