@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::backend::{Backend, backend};
 use super::check::{error, float};
-use super::kernels::{self, Done, Unary};
+use super::kernels::{self, Done, Seen, Unary};
 
 /// Each value becomes 0 with the probability `p`, and the others are divided by 1 - p, so that the mean stays.
 ///
@@ -55,12 +55,13 @@ impl Kept {
 
 impl Unary for Kept {
     const NAME: &'static str = "dropout";
+    const SEEN: Seen = Seen::Nothing;
 
     fn forward(&self, _n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
         self.apply(x, y)
     }
 
-    fn backward(&self, _n: usize, [_, _, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+    fn backward(&self, _n: usize, _seen: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
         self.apply(dy, dx)
     }
 }

@@ -24,8 +24,19 @@ pub(super) trait Unary: Send + Sync + 'static {
     /// y from x.
     fn forward(&self, n: usize, x: &[f32], y: &mut [f32], scratch: &mut Scratch) -> Done;
 
-    /// dx from x, y and dy.
-    fn backward(&self, n: usize, seen: [&[f32]; 3], dx: &mut [f32], scratch: &mut Scratch) -> Done;
+    /// What the backward pass looks at beside dy.
+    const SEEN: Seen;
+
+    /// dx from what was seen (nothing, x or y) and dy.
+    fn backward(&self, n: usize, seen: &[f32], dy: &[f32], dx: &mut [f32], scratch: &mut Scratch) -> Done;
+}
+
+/// What a backward pass looks at beside the gradient; a tape keeps nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    Nothing,
+    Input,
+    Output,
 }
 
 /// A kernel with weights and a bias.
@@ -53,8 +64,9 @@ pub(super) fn unary(plan: impl Unary, n: usize, x: &Tensor, output: impl Into<Sh
         return x.apply_op1(op);
     }
     let y = x.apply_op1_no_bwd(&op)?;
-    let backward = move |x: &[Tensor], wanted: &[bool], y: &Tensor, dy: &Tensor| Ok(vec![op.unary_gradient(wanted[0], &x[0], y, dy)?]);
-    tape::record(vec![x], 1, &y, Box::new(backward))?;
+    let (shape, seen) = (x.shape().clone(), op.seen(&x, &y).cloned());
+    let backward = move |wanted: &[bool], dy: &Tensor| Ok(vec![op.unary_gradient(wanted[0], &shape, seen.as_ref(), dy)?]);
+    tape::record(&[&x], 1, &y, Box::new(backward))?;
     Ok(y)
 }
 
@@ -88,8 +100,11 @@ pub(super) fn weighted<P: Weighted>(
         Some(b) => x.apply_op3_no_bwd(&w, b, &op)?,
         None => x.apply_op2_no_bwd(&w, &op)?,
     };
-    let backward = move |arguments: &[Tensor], wanted: &[bool], y: &Tensor, dy: &Tensor| op.gradients(arguments, wanted, y, dy);
-    tape::record([x, w].into_iter().chain(b).collect(), 1, &y, Box::new(backward))?;
+    // The input is of use for the gradient to trained weights alone.
+    let seen = op.kept(&x, &w, b.as_ref(), &y, w.track_op());
+    let backward = move |wanted: &[bool], dy: &Tensor| op.gradients(&seen, wanted, dy);
+    let arguments: Vec<&Tensor> = [&x, &w].into_iter().chain(&b).collect();
+    tape::record(&arguments, 1, &y, Box::new(backward))?;
     Ok(y)
 }
 
@@ -113,14 +128,27 @@ impl<P: Unary> CustomOp1 for Op<P> {
     }
 
     fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        self.unary_gradient(x.track_op(), x, y, dy)
+        self.unary_gradient(x.track_op(), x.shape(), self.seen(x, y), dy)
     }
 }
 
 impl<P: Unary> Op<P> {
-    fn unary_gradient(&self, wanted: bool, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let run = |seen: [&[f32]; 3], dx: &mut [f32], scratch: &mut Scratch| self.plan.backward(self.n, seen, dx, scratch);
-        wanted.then(|| gradient(P::NAME, x, [x, y, dy], run)).transpose()
+    fn seen<'a>(&self, x: &'a Tensor, y: &'a Tensor) -> Option<&'a Tensor> {
+        match P::SEEN {
+            Seen::Nothing => None,
+            Seen::Input => Some(x),
+            Seen::Output => Some(y),
+        }
+    }
+
+    /// The gradient to x, of this shape, if it is wanted.
+    fn unary_gradient(&self, wanted: bool, shape: &Shape, seen: Option<&Tensor>, dy: &Tensor) -> Result<Option<Tensor>> {
+        let run = |seen: &[f32], dy: &[f32], dx: &mut [f32], scratch: &mut Scratch| self.plan.backward(self.n, seen, dy, dx, scratch);
+        let gradient = || match seen {
+            Some(seen) => gradient(P::NAME, shape, [seen, dy], |[seen, dy], dx, scratch| run(seen, dy, dx, scratch)),
+            None => gradient(P::NAME, shape, [dy], |[dy], dx, scratch| run(&[], dy, dx, scratch)),
+        };
+        wanted.then(gradient).transpose()
     }
 }
 
@@ -134,7 +162,8 @@ impl<P: Weighted> CustomOp2 for Op<Arc<P>> {
     }
 
     fn bwd(&self, x: &Tensor, w: &Tensor, y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let mut gradients = self.gradients(&[x.clone(), w.clone()], &[x, w].map(Tensor::track_op), y, dy)?.into_iter();
+        let seen = self.kept(x, w, None, y, true);
+        let mut gradients = self.gradients(&seen, &[x, w].map(Tensor::track_op), dy)?.into_iter();
         let mut next = || gradients.next().flatten();
         Ok((next(), next()))
     }
@@ -158,7 +187,8 @@ impl<P: Weighted> CustomOp3 for Op<Arc<P>> {
     }
 
     fn bwd(&self, x: &Tensor, w: &Tensor, b: &Tensor, y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let mut gradients = self.gradients(&[x.clone(), w.clone(), b.clone()], &[x, w, b].map(Tensor::track_op), y, dy)?.into_iter();
+        let seen = self.kept(x, w, Some(b), y, true);
+        let mut gradients = self.gradients(&seen, &[x, w, b].map(Tensor::track_op), dy)?.into_iter();
         let mut next = || gradients.next().flatten();
         Ok((next(), next(), next()))
     }
@@ -176,40 +206,57 @@ impl<P: Weighted> Op<Arc<P>> {
         Ok((CpuStorage::F32(y), self.output.clone()))
     }
 
-    /// The gradient to the kernel's own result.
-    fn before(&self, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
-        match self.then {
-            Then::Nothing => Ok(dy.clone()),
-            Then::Relu => gradient(P::NAME, y, [y, dy], |[y, dy], dx, _| relu_backward(y, dy, dx)),
+    /// What the gradients need of a call.
+    fn kept(&self, x: &Tensor, w: &Tensor, b: Option<&Tensor>, y: &Tensor, input: bool) -> Kept {
+        Kept {
+            x: input.then(|| x.clone()),
+            shapes: [x, w].into_iter().chain(b).map(|tensor| tensor.shape().clone()).collect(),
+            w: w.clone(),
+            y: (self.then == Then::Relu).then(|| y.clone()),
         }
     }
 
     /// The gradients to x, w and, if there is one, b. Only what is wanted is computed: frozen weights and a network's first input cost nothing.
-    fn gradients(&self, arguments: &[Tensor], wanted: &[bool], y: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        let (x, w, dy) = (&arguments[0], &arguments[1], &self.before(y, dy)?);
+    fn gradients(&self, kept: &Kept, wanted: &[bool], dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        // The gradient to the kernel's own result.
+        let dy = &match &kept.y {
+            Some(y) => gradient(P::NAME, y.shape(), [y, dy], |[y, dy], dx, _| relu_backward(y, dy, dx))?,
+            None => dy.clone(),
+        };
         let of_input = |[dy, w]: [&[f32]; 2], dx: &mut [f32], scratch: &mut Scratch| self.plan.backward_input(self.n, dy, w, dx, scratch);
         let of_weight = |[x, dy]: [&[f32]; 2], dw: &mut [f32], scratch: &mut Scratch| self.plan.backward_weight(self.n, x, dy, dw, scratch);
         let of_bias = |[dy]: [&[f32]; 1], db: &mut [f32], _: &mut Scratch| self.plan.backward_bias(self.n, dy, db);
-        let mut gradients = vec![
-            wanted[0].then(|| gradient(P::NAME, x, [dy, w], of_input)).transpose()?,
-            wanted[1].then(|| gradient(P::NAME, w, [x, dy], of_weight)).transpose()?,
-        ];
-        if let Some(b) = arguments.get(2) {
-            gradients.push(wanted[2].then(|| gradient(P::NAME, b, [dy], of_bias)).transpose()?);
-        }
-        Ok(gradients)
+        let one = |(index, shape): (usize, &Shape)| match (index, &kept.x) {
+            _ if !wanted[index] => Ok(None),
+            (0, _) => gradient(P::NAME, shape, [dy, &kept.w], of_input).map(Some),
+            (1, Some(x)) => gradient(P::NAME, shape, [x, dy], of_weight).map(Some),
+            (1, None) => Err(error(P::NAME, "the weight was not trained when it ran")),
+            _ => gradient(P::NAME, shape, [dy], of_bias).map(Some),
+        };
+        kept.shapes.iter().enumerate().map(one).collect()
     }
 }
 
-/// The gradient to `of`, a new tensor of its shape, filled by `run` from the values of `from`.
+/// What the gradients of a kernel with weights need of a call.
+struct Kept {
+    /// The input, where the weights are trained.
+    x: Option<Tensor>,
+    /// Of x, w and, if there is one, b.
+    shapes: Vec<Shape>,
+    w: Tensor,
+    /// The result, where ReLU has been applied to it.
+    y: Option<Tensor>,
+}
+
+/// A gradient, a new tensor of this shape, filled by `run` from the values of `from`.
 fn gradient<const COUNT: usize>(
     name: &str,
-    of: &Tensor,
+    shape: &Shape,
     from: [&Tensor; COUNT],
     run: impl FnOnce([&[f32]; COUNT], &mut [f32], &mut Scratch) -> Done,
 ) -> Result<Tensor> {
-    let values = read(name, from, |slices| filled(name, of.shape(), |out, scratch| run(slices, out, scratch)))?;
-    Tensor::from_vec(values, of.shape(), &Device::Cpu)
+    let values = read(name, from, |slices| filled(name, shape, |out, scratch| run(slices, out, scratch)))?;
+    Tensor::from_vec(values, shape, &Device::Cpu)
 }
 
 /// Runs `work` on the values of tensors on the CPU.
@@ -260,8 +307,9 @@ pub(super) fn batch_norm(plan: BatchNorm, n: usize, x: &Tensor, weight: &Tensor,
     let arguments @ [x, weight, bias] = &[x.contiguous()?, weight.contiguous()?, bias.contiguous()?];
     let y = if tape::is_recording() {
         let y = x.apply_op3_no_bwd(weight, bias, &op)?;
-        let backward = move |arguments: &[Tensor], wanted: &[bool], _: &Tensor, dy: &Tensor| op.gradients(arguments, wanted, dy);
-        tape::record(arguments.to_vec(), 1, &y, Box::new(backward))?;
+        let seen = arguments.clone();
+        let backward = move |wanted: &[bool], dy: &Tensor| op.gradients(&seen, wanted, dy);
+        tape::record(&[x, weight, bias], 1, &y, Box::new(backward))?;
         y
     } else {
         x.apply_op3(weight, bias, op)?
@@ -288,7 +336,7 @@ impl Normalise {
         let [x, weight, bias] = arguments else { return Err(error(Self::NAME, "it has three arguments")) };
         let Some([mean, variance]) = self.statistics.get() else { return Err(error(Self::NAME, "backward before forward")) };
         let (mut dweight, mut dbias) = (vec![0.0; mean.len()], vec![0.0; mean.len()]);
-        let dx = gradient(Self::NAME, x, [x, dy, weight, bias], |[x, dy, weight, bias], dx, _| {
+        let dx = gradient(Self::NAME, x.shape(), [x, dy, weight, bias], |[x, dy, weight, bias], dx, _| {
             self.plan.backward(self.n, x, dy, [weight, bias], [mean, variance], [dx, &mut dweight, &mut dbias])
         })?;
         let of_channels = |wanted: bool, values| wanted.then(|| Tensor::from_vec(values, weight.shape(), &Device::Cpu)).transpose();
@@ -337,24 +385,26 @@ pub(super) struct OfRegions<P>(pub(super) P, pub(super) Vec<Region>);
 
 impl Unary for OfRegions<RoiAlign> {
     const NAME: &'static str = "roi_align";
+    const SEEN: Seen = Seen::Nothing;
 
     fn forward(&self, n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
         self.0.forward(n, x, &self.1, y)
     }
 
-    fn backward(&self, n: usize, [_, _, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+    fn backward(&self, n: usize, _seen: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
         self.0.backward(n, &self.1, dy, dx)
     }
 }
 
 impl Unary for OfRegions<RoiPool> {
     const NAME: &'static str = "roi_pool";
+    const SEEN: Seen = Seen::Input;
 
     fn forward(&self, n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
         self.0.forward(n, x, &self.1, y)
     }
 
-    fn backward(&self, n: usize, [x, _, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+    fn backward(&self, n: usize, x: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
         self.0.backward(n, x, &self.1, dy, dx)
     }
 }
@@ -364,72 +414,78 @@ pub(super) struct Relu;
 
 impl Unary for Relu {
     const NAME: &'static str = "relu";
+    const SEEN: Seen = Seen::Output;
 
     fn forward(&self, _n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
         relu(x, y)
     }
 
-    fn backward(&self, _n: usize, [x, _, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
-        relu_backward(x, dy, dx)
+    fn backward(&self, _n: usize, y: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+        relu_backward(y, dy, dx) // y is above 0 where x is
     }
 }
 
 impl Unary for MaxPool2d {
     const NAME: &'static str = "max_pool2d";
+    const SEEN: Seen = Seen::Input;
 
     fn forward(&self, n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
         self.forward(n, x, y)
     }
 
-    fn backward(&self, n: usize, [x, _, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+    fn backward(&self, n: usize, x: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
         self.backward(n, x, dy, dx)
     }
 }
 
 impl Unary for AvgPool2d {
     const NAME: &'static str = "avg_pool2d";
+    const SEEN: Seen = Seen::Nothing;
 
     fn forward(&self, n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
         self.forward(n, x, y)
     }
 
-    fn backward(&self, n: usize, [_, _, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+    fn backward(&self, n: usize, _seen: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
         self.backward(n, dy, dx)
     }
 }
 
 impl Unary for Resize2d {
     const NAME: &'static str = "resize2d";
+    const SEEN: Seen = Seen::Nothing;
 
     fn forward(&self, n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
         self.forward(n, x, y)
     }
 
-    fn backward(&self, n: usize, [_, _, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+    fn backward(&self, n: usize, _seen: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
         self.backward(n, dy, dx)
     }
 }
 
 impl Unary for Lrn {
     const NAME: &'static str = "lrn";
+    const SEEN: Seen = Seen::Input;
 
     fn forward(&self, n: usize, x: &[f32], y: &mut [f32], scratch: &mut Scratch) -> Done {
         self.forward(n, x, y, scratch)
     }
 
-    fn backward(&self, n: usize, [x, _, dy]: [&[f32]; 3], dx: &mut [f32], scratch: &mut Scratch) -> Done {
+    fn backward(&self, n: usize, x: &[f32], dy: &[f32], dx: &mut [f32], scratch: &mut Scratch) -> Done {
         self.backward(n, x, dy, dx, scratch)
     }
 }
 
 impl Unary for Tanh {
     const NAME: &'static str = "tanh";
+    const SEEN: Seen = Seen::Output;
 
     fn forward(&self, _n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
         Tanh::forward(*self, x, y)
     }
 
-    fn backward(&self, _n: usize, [_, y, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+    fn backward(&self, _n: usize, y: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
         Tanh::backward(*self, y, dy, dx)
     }
 }
@@ -439,12 +495,13 @@ pub(super) struct Sigmoid;
 
 impl Unary for Sigmoid {
     const NAME: &'static str = "sigmoid";
+    const SEEN: Seen = Seen::Output;
 
     fn forward(&self, _n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
         sigmoid(x, y)
     }
 
-    fn backward(&self, _n: usize, [_, y, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+    fn backward(&self, _n: usize, y: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
         sigmoid_backward(y, dy, dx)
     }
 }
@@ -454,12 +511,13 @@ pub(super) struct HardSigmoid;
 
 impl Unary for HardSigmoid {
     const NAME: &'static str = "hard_sigmoid";
+    const SEEN: Seen = Seen::Input;
 
     fn forward(&self, _n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
         hard_sigmoid(x, y)
     }
 
-    fn backward(&self, _n: usize, [x, _, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+    fn backward(&self, _n: usize, x: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
         hard_sigmoid_backward(x, dy, dx)
     }
 }
@@ -469,12 +527,13 @@ pub(super) struct HardSwish;
 
 impl Unary for HardSwish {
     const NAME: &'static str = "hard_swish";
+    const SEEN: Seen = Seen::Input;
 
     fn forward(&self, _n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
         hard_swish(x, y)
     }
 
-    fn backward(&self, _n: usize, [x, _, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+    fn backward(&self, _n: usize, x: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
         hard_swish_backward(x, dy, dx)
     }
 }
@@ -484,12 +543,13 @@ pub(super) struct Softmax(pub(super) usize);
 
 impl Unary for Softmax {
     const NAME: &'static str = "softmax";
+    const SEEN: Seen = Seen::Output;
 
     fn forward(&self, n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
         softmax(n, self.0, x, y)
     }
 
-    fn backward(&self, n: usize, [_, y, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+    fn backward(&self, n: usize, y: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
         softmax_backward(n, self.0, y, dy, dx)
     }
 }
@@ -499,12 +559,13 @@ pub(super) struct LogSoftmax(pub(super) usize);
 
 impl Unary for LogSoftmax {
     const NAME: &'static str = "log_softmax";
+    const SEEN: Seen = Seen::Output;
 
     fn forward(&self, n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
         log_softmax(n, self.0, x, y)
     }
 
-    fn backward(&self, n: usize, [_, y, dy]: [&[f32]; 3], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+    fn backward(&self, n: usize, y: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
         log_softmax_backward(n, self.0, y, dy, dx)
     }
 }

@@ -22,14 +22,21 @@ use super::backend::{Backend, backend};
 use super::check::error;
 use super::kernels;
 
-/// The gradients to those of an operation's arguments that are wanted, from the arguments, which of them those are, the result and its gradient.
-pub(super) type Backward = Box<dyn Fn(&[Tensor], &[bool], &Tensor, &Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync>;
+/// The gradients to those of an operation's arguments that are wanted, from which of them those are and the gradient to the result. It keeps
+/// what it needs of both.
+pub(super) type Backward = Box<dyn Fn(&[bool], &Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync>;
 
 /// An operation that was recorded.
 struct Recorded {
-    arguments: Vec<Tensor>,
-    y: Tensor,
+    arguments: Vec<Argument>,
+    y: TensorId,
     backward: Backward,
+}
+
+struct Argument {
+    id: TensorId,
+    /// The weights that it is, where they are trained.
+    trained: Option<Tensor>,
 }
 
 thread_local! {
@@ -75,14 +82,15 @@ pub(super) fn is_recording() -> bool {
 }
 
 /// Writes down that y was made of the arguments, of which the first `data` must be known to the tape and the others are weights.
-pub(super) fn record(arguments: Vec<Tensor>, data: usize, y: &Tensor, backward: Backward) -> Result<()> {
+pub(super) fn record(arguments: &[&Tensor], data: usize, y: &Tensor, backward: Backward) -> Result<()> {
     TAPE.with_borrow_mut(|tape| {
         let Some(tape) = tape else { return Ok(()) };
         if let Some(unknown) = arguments[..data].iter().find(|argument| !tape.known.contains(&argument.id())) {
             return Err(unrecorded(unknown));
         }
         tape.known.insert(y.id());
-        tape.recorded.push(Recorded { arguments, y: y.clone(), backward });
+        let argument = |&argument: &&Tensor| Argument { id: argument.id(), trained: argument.track_op().then(|| argument.clone()) };
+        tape.recorded.push(Recorded { arguments: arguments.iter().map(argument).collect(), y: y.id(), backward });
         Ok(())
     })
 }
@@ -96,9 +104,8 @@ fn unrecorded(tensor: &Tensor) -> candle_core::Error {
 pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let y = (a + b)?;
     if is_recording() {
-        let backward =
-            |_: &[Tensor], wanted: &[bool], _: &Tensor, dy: &Tensor| Ok(wanted.iter().map(|wanted| wanted.then(|| dy.clone())).collect());
-        record(vec![a.clone(), b.clone()], 2, &y, Box::new(backward))?;
+        let backward = |wanted: &[bool], dy: &Tensor| Ok(wanted.iter().map(|wanted| wanted.then(|| dy.clone())).collect());
+        record(&[a, b], 2, &y, Box::new(backward))?;
     }
     Ok(y)
 }
@@ -107,9 +114,9 @@ pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 pub(crate) fn flatten(x: &Tensor) -> Result<Tensor> {
     let y = x.flatten_from(1)?;
     if is_recording() && y.id() != x.id() {
-        let backward =
-            |x: &[Tensor], wanted: &[bool], _: &Tensor, dy: &Tensor| Ok(vec![wanted[0].then(|| dy.reshape(x[0].shape())).transpose()?]);
-        record(vec![x.clone()], 1, &y, Box::new(backward))?;
+        let shape = x.shape().clone();
+        let backward = move |wanted: &[bool], dy: &Tensor| Ok(vec![wanted[0].then(|| dy.reshape(&shape)).transpose()?]);
+        record(&[x], 1, &y, Box::new(backward))?;
     }
     Ok(y)
 }
@@ -130,10 +137,11 @@ pub(crate) fn as_one(x: &Tensor, together: usize, work: impl Fn(&Tensor) -> Resu
         Part::record(&images.narrow(0, first, together.min(n - first))?, &work)
     };
     let parts = if together >= n { vec![Part::record(&images, &work)?] } else { in_parallel(n.div_ceil(together), part)? };
-    if parts.iter().all(|part| part.y.id() == part.input.id()) {
+    if parts.iter().all(|(part, _)| part.y == part.input) {
         return Ok(x);
     }
-    attach(&x, parts)
+    let (parts, results) = parts.into_iter().unzip();
+    attach(&x, parts, results)
 }
 
 /// The results of so many parts of a batch, each on one thread.
@@ -142,13 +150,14 @@ fn in_parallel<T: Send>(count: usize, part: impl Fn(usize) -> Result<T> + Sync) 
 }
 
 /// The results of the parts as a result of x and of all weights that are tracked.
-fn attach(x: &Tensor, mut parts: Vec<Part>) -> Result<Tensor> {
+fn attach(x: &Tensor, mut parts: Vec<Part>, results: Vec<Tensor>) -> Result<Tensor> {
     let mut weights: Vec<Tensor> = Vec::new();
     for part in &mut parts {
         part.track(x.track_op(), &mut weights);
     }
     let gradients = Gradients::default();
-    let run = Run { weights: weights.iter().map(Tensor::id).collect(), parts, gradients: gradients.clone() };
+    let ids = weights.iter().map(Tensor::id).collect();
+    let run = Run { weights: ids, parts, results: Mutex::new(results), gradients: gradients.clone() };
     match token(&weights, &gradients)? {
         Some(token) => x.apply_op2(&token, run),
         None if x.track_op() => x.apply_op1(run),
@@ -158,15 +167,17 @@ fn attach(x: &Tensor, mut parts: Vec<Part>) -> Result<Tensor> {
 
 /// Some images of a batch, and what was made of them.
 struct Part {
-    input: Tensor,
+    images: usize,
+    input: TensorId,
     recorded: Vec<Recorded>,
-    y: Tensor,
+    y: TensorId,
     /// What gradients pass through or go to.
     tracked: HashSet<TensorId>,
 }
 
 impl Part {
-    fn record(input: &Tensor, work: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+    /// The part, and the result of `work`.
+    fn record(input: &Tensor, work: impl Fn(&Tensor) -> Result<Tensor>) -> Result<(Self, Tensor)> {
         struct Restore(Option<Tape>);
         impl Drop for Restore {
             fn drop(&mut self) {
@@ -179,7 +190,7 @@ impl Part {
         drop(restore);
         match tape {
             Some(Tape { recorded, known }) if known.contains(&y.id()) => {
-                Ok(Self { input: input.clone(), recorded, y, tracked: HashSet::new() })
+                Ok((Self { images: input.dim(0)?, input: input.id(), recorded, y: y.id(), tracked: HashSet::new() }, y))
             }
             _ => Err(unrecorded(&y)),
         }
@@ -188,29 +199,30 @@ impl Part {
     /// Finds out what gradients pass through; weights that they go to, and that are not among `weights` yet, are added to them.
     fn track(&mut self, input: bool, weights: &mut Vec<Tensor>) {
         if input {
-            self.tracked.insert(self.input.id());
+            self.tracked.insert(self.input);
         }
         for step in &self.recorded {
             for argument in &step.arguments {
-                if argument.track_op() && self.tracked.insert(argument.id()) && !weights.iter().any(|known| known.id() == argument.id()) {
-                    weights.push(argument.clone());
+                let Some(trained) = &argument.trained else { continue };
+                if self.tracked.insert(argument.id) && !weights.iter().any(|known| known.id() == argument.id) {
+                    weights.push(trained.clone());
                 }
             }
-            if step.arguments.iter().any(|argument| self.tracked.contains(&argument.id())) {
-                self.tracked.insert(step.y.id());
+            if step.arguments.iter().any(|argument| self.tracked.contains(&argument.id)) {
+                self.tracked.insert(step.y);
             }
         }
     }
 
     /// The gradients to the input and to the weights.
     fn backward(&self, dy: Tensor) -> Result<HashMap<TensorId, Tensor>> {
-        let mut gradients = HashMap::from([(self.y.id(), dy)]);
+        let mut gradients = HashMap::from([(self.y, dy)]);
         for step in self.recorded.iter().rev() {
-            let Some(dy) = gradients.remove(&step.y.id()) else { continue };
-            let wanted: Vec<bool> = step.arguments.iter().map(|argument| self.tracked.contains(&argument.id())).collect();
-            for (argument, gradient) in step.arguments.iter().zip((step.backward)(&step.arguments, &wanted, &step.y, &dy)?) {
+            let Some(dy) = gradients.remove(&step.y) else { continue };
+            let wanted: Vec<bool> = step.arguments.iter().map(|argument| self.tracked.contains(&argument.id)).collect();
+            for (argument, gradient) in step.arguments.iter().zip((step.backward)(&wanted, &dy)?) {
                 let Some(gradient) = gradient else { continue };
-                match gradients.entry(argument.id()) {
+                match gradients.entry(argument.id) {
                     Entry::Vacant(place) => {
                         place.insert(gradient);
                     }
@@ -232,6 +244,8 @@ type Gradients = Arc<Mutex<HashMap<TensorId, Tensor>>>;
 struct Run {
     parts: Vec<Part>,
     weights: Vec<TensorId>,
+    /// The parts' results, until the forward pass has copied them.
+    results: Mutex<Vec<Tensor>>,
     gradients: Gradients,
 }
 
@@ -239,13 +253,15 @@ impl Run {
     const NAME: &str = "run of kernels";
 
     fn forward(&self) -> Result<(CpuStorage, Shape)> {
-        let mut shape = self.parts[0].y.dims().to_vec();
-        shape[0] = self.parts.iter().map(|part| part.y.dims()[0]).sum();
+        let results = std::mem::take(&mut *self.results.lock().unwrap_or_else(PoisonError::into_inner));
+        let [first, ..] = results.as_slice() else { return Err(error(Self::NAME, "it has run before")) };
+        let mut shape = first.dims().to_vec();
+        shape[0] = self.parts.iter().map(|part| part.images).sum();
         let shape = Shape::from(shape);
         let mut values = Vec::with_capacity(shape.elem_count());
-        for part in &self.parts {
-            kernels::read(Self::NAME, [&part.y], |[y]| {
-                values.extend_from_slice(y);
+        for result in &results {
+            kernels::read(Self::NAME, [result], |[result]| {
+                values.extend_from_slice(result);
                 Ok(())
             })?;
         }
@@ -258,8 +274,8 @@ impl Run {
             [whole] => vec![whole.backward(dy.clone())?],
             parts => {
                 // All parts but the last have as many images.
-                let together = parts[0].y.dim(0)?;
-                in_parallel(parts.len(), |index| parts[index].backward(dy.narrow(0, index * together, parts[index].y.dim(0)?)?))?
+                let together = parts[0].images;
+                in_parallel(parts.len(), |index| parts[index].backward(dy.narrow(0, index * together, parts[index].images)?))?
             }
         };
         let mut of_weights = HashMap::new();
@@ -270,7 +286,7 @@ impl Run {
             }
         }
         self.gradients.lock().unwrap_or_else(PoisonError::into_inner).extend(of_weights);
-        let of_inputs = self.parts.iter().zip(&mut parts).map(|(part, gradients)| gradients.remove(&part.input.id()));
+        let of_inputs = self.parts.iter().zip(&mut parts).map(|(part, gradients)| gradients.remove(&part.input));
         match of_inputs.collect::<Option<Vec<_>>>() {
             Some(gradients) if gradients.len() > 1 => Tensor::cat(&gradients, 0).map(Some),
             gradients => Ok(gradients.and_then(|mut gradients| gradients.pop())),
