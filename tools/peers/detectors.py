@@ -39,8 +39,8 @@ def small():
     backbone = backbone_utils.BackboneWithFPN(body, taps, widths, 64, norm_layer=nn.BatchNorm2d)
     return MaskRCNN(
         backbone,
-        min_size=192,
-        max_size=320,
+        min_size=256,
+        max_size=448,
         rpn_anchor_generator=rpn.AnchorGenerator(tuple((size,) for size in (24, 40, 64, 96, 144)), ((0.5, 1.0, 2.0),) * 5),
         rpn_pre_nms_top_n_train=600,
         rpn_post_nms_top_n_train=300,
