@@ -42,7 +42,7 @@ impl Planes {
 
     /// Σ terms(a, b) over a channel: some thousand values in f32, these sums in f64.
     #[inline(always)]
-    fn sums<const COUNT: usize>(
+    fn sums<const ARE_SMALL: bool, const COUNT: usize>(
         self,
         channel: usize,
         n: usize,
@@ -51,6 +51,9 @@ impl Planes {
         terms: impl Fn(f32, f32) -> [f32; COUNT],
     ) -> [f64; COUNT] {
         const TOGETHER: usize = 1 << 12;
+        if ARE_SMALL {
+            return self.sums_of_small(channel, n, a, b, terms);
+        }
         let (mut sums, mut some, mut added) = ([0.0; COUNT], Sums::<COUNT>::default(), 0);
         for plane in self.of(channel, n) {
             for (a, b) in a[plane.clone()].chunks(TOGETHER).zip(b[plane].chunks(TOGETHER)) {
@@ -66,7 +69,38 @@ impl Planes {
         let totals = some.totals();
         std::array::from_fn(|index| sums[index] + f64::from(totals[index]))
     }
+
+    /// The same for small planes: they are laid one behind the other, so that they fill vectors.
+    #[inline(always)]
+    fn sums_of_small<const COUNT: usize>(
+        self,
+        channel: usize,
+        n: usize,
+        a: &[f32],
+        b: &[f32],
+        terms: impl Fn(f32, f32) -> [f32; COUNT],
+    ) -> [f64; COUNT] {
+        const ROW: usize = 1 << 10;
+        let (mut sums, mut row, mut other) = ([0.0; COUNT], [0.0; ROW], [0.0; ROW]);
+        let together = ROW / self.pixels;
+        for first in (0..n).step_by(together) {
+            let mut length = 0;
+            for plane in self.of(channel, n).skip(first).take(together) {
+                row[length..length + self.pixels].copy_from_slice(&a[plane.clone()]);
+                other[length..length + self.pixels].copy_from_slice(&b[plane]);
+                length += self.pixels;
+            }
+            let mut some = Sums::<COUNT>::default();
+            some.add(&row[..length], &other[..length], &terms);
+            let totals = some.totals();
+            sums = std::array::from_fn(|index| sums[index] + f64::from(totals[index]));
+        }
+        sums
+    }
 }
+
+/// Pixels of a plane that is not small.
+const SMALL: usize = 64;
 
 /// The plan for a batch normalisation in training.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -111,16 +145,26 @@ impl BatchNorm {
         planes.expect("x", n, x)?;
         planes.expect("y", n, y)?;
         planes.expect_channels(&[("weight", weight), ("bias", bias), ("mean", mean), ("variance", variance)])?;
+        // Two functions: in one that can do both, the compiler makes large planes slower.
+        match planes.pixels < SMALL {
+            true => self.normalise::<true>(n, x, [weight, bias], [y, mean, variance]),
+            false => self.normalise::<false>(n, x, [weight, bias], [y, mean, variance]),
+        }
+        Ok(())
+    }
+
+    fn normalise<const ARE_SMALL: bool>(&self, n: usize, x: &[f32], [weight, bias]: [&[f32]; 2], results: [&mut [f32]; 3]) {
+        let planes = self.planes;
         let count = (n * planes.pixels).max(1) as f64;
-        let [y, means, variances] = [y, mean, variance].map(Parts::new);
+        let [y, means, variances] = results.map(Parts::new);
         for_each_index(
             planes.c,
             COST * x.len(),
             #[inline(always)]
             |channel| {
-                let [sum] = planes.sums(channel, n, x, x, |x, _| [x]);
+                let [sum] = planes.sums::<ARE_SMALL, 1>(channel, n, x, x, |x, _| [x]);
                 let mean = (sum / count) as f32;
-                let [sum] = planes.sums(channel, n, x, x, |x, _| [(x - mean) * (x - mean)]);
+                let [sum] = planes.sums::<ARE_SMALL, 1>(channel, n, x, x, |x, _| [(x - mean) * (x - mean)]);
                 let variance = (sum / count) as f32;
                 let (scale, shift) = (weight[channel] * self.inverse(variance), bias[channel]);
                 for plane in planes.of(channel, n) {
@@ -135,7 +179,6 @@ impl BatchNorm {
                 unsafe { (means.part(channel..channel + 1)[0], variances.part(channel..channel + 1)[0]) = (mean, variance) };
             },
         );
-        Ok(())
     }
 
     /// The gradients dx, dweight and dbias, through the statistics too; what stands in them is replaced:
@@ -162,8 +205,25 @@ impl BatchNorm {
         planes.expect("dx", n, dx)?;
         planes.expect_channels(&[("weight", weight), ("bias", bias), ("mean", mean), ("variance", variance)])?;
         planes.expect_channels(&[("dweight", dweight), ("dbias", dbias)])?;
+        let gradients = [dx, dweight, dbias];
+        match planes.pixels < SMALL {
+            true => self.lead_back::<true>(n, [x, dy], [weight, bias], [mean, variance], gradients),
+            false => self.lead_back::<false>(n, [x, dy], [weight, bias], [mean, variance], gradients),
+        }
+        Ok(())
+    }
+
+    fn lead_back<const ARE_SMALL: bool>(
+        &self,
+        n: usize,
+        [x, dy]: [&[f32]; 2],
+        [weight, bias]: [&[f32]; 2],
+        [mean, variance]: [&[f32]; 2],
+        gradients: [&mut [f32]; 3],
+    ) {
+        let planes = self.planes;
         let count = (n * planes.pixels).max(1) as f64;
-        let [dx, dweights, dbiases] = [dx, dweight, dbias].map(Parts::new);
+        let [dx, dweights, dbiases] = gradients.map(Parts::new);
         for_each_index(
             planes.c,
             COST * x.len(),
@@ -173,7 +233,7 @@ impl BatchNorm {
                 let (scale, bias) = (weight[channel] * inverse, bias[channel]);
                 // The gradient before ReLU, whose output is computed again as `forward` did: that is faster than to read it.
                 let before = |dy: f32, x: f32| if self.relu && (x - mean) * scale + bias <= 0.0 { 0.0 } else { dy };
-                let [dbias, dweight] = planes.sums(
+                let [dbias, dweight] = planes.sums::<ARE_SMALL, 2>(
                     channel,
                     n,
                     dy,
@@ -198,7 +258,6 @@ impl BatchNorm {
                 unsafe { (dweights.part(channel..channel + 1)[0], dbiases.part(channel..channel + 1)[0]) = (dweight as f32, dbias as f32) };
             },
         );
-        Ok(())
     }
 
     /// 1 / √(variance + eps).
@@ -310,7 +369,7 @@ impl ScaleShift {
             1,
             COST * a.len(),
             #[inline(always)]
-            |channel, sum| sum[0] = planes.sums(channel, n, a, b, &term)[0] as f32,
+            |channel, sum| sum[0] = planes.sums::<false, 1>(channel, n, a, b, &term)[0] as f32,
         );
     }
 }
