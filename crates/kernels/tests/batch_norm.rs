@@ -12,6 +12,25 @@ fn fail(error: ShapeError) -> TestCaseError {
     TestCaseError::fail(error.to_string())
 }
 
+/// Planes of few pixels are laid one behind the other, some images at a time.
+#[test]
+fn small_planes_of_many_images() -> Result<(), ShapeError> {
+    let (n, c) = (45, 2);
+    for pixels in [1, 4, 49] {
+        let plan = BatchNorm::new(c, pixels, EPS)?;
+        let (x, dy, weight, bias) = (random(1, n * c * pixels), random(2, n * c * pixels), random(3, c), random(4, c));
+        let [mut y, mut dx] = [(); 2].map(|()| unwritten(x.len()));
+        let [mut mean, mut variance, mut dweight, mut dbias] = [(); 4].map(|()| unwritten(c));
+        plan.forward(n, &x, [&weight, &bias], &mut y, [&mut mean, &mut variance])?;
+        plan.backward(n, &x, &dy, [&weight, &bias], [&mean, &variance], [&mut dx, &mut dweight, &mut dbias])?;
+        let (weight, bias) = (double(&weight), double(&bias));
+        assert_close("y", &y, &reference::batch_norm(c, pixels, EPS, &double(&x), &weight, &bias), 20);
+        let loss = |x: &[f64]| inner(&reference::batch_norm(c, pixels, EPS, x, &weight, &bias), &double(&dy));
+        assert_slope("dx", &dx, &x, 1e-5, loss);
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
