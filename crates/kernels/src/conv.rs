@@ -15,7 +15,7 @@ use direct::Direct;
 
 use crate::error::{ShapeError, expect, expect_positive, volume};
 use crate::linear::Linear;
-use crate::parallel::{CHUNK, Scratch, threads_for};
+use crate::parallel::{CHUNK, COST, Scratch, threads_for};
 use crate::simd;
 
 /// Tasks that are worth making so that several threads have enough to do, whatever their number.
@@ -330,11 +330,16 @@ impl Conv2d {
 /// out = the sum of the vectors of its length that `sums` holds, always added in the same order.
 fn sum_in_order(sums: &[f32], out: &mut [f32]) {
     let length = out.len();
-    out.par_chunks_mut(CHUNK).enumerate().for_each(|(index, out)| {
+    let one = |(index, out): (usize, &mut [f32])| {
         let places = index * CHUNK..index * CHUNK + out.len();
         out.copy_from_slice(&sums[places.clone()]);
         for sum in sums.chunks_exact(length).skip(1) {
             simd::add(out, &sum[places.clone()]);
         }
-    });
+    };
+    if threads_for(length.div_ceil(CHUNK), COST * sums.len()) == 1 {
+        out.chunks_mut(CHUNK).enumerate().for_each(one);
+    } else {
+        out.par_chunks_mut(CHUNK).enumerate().for_each(one);
+    }
 }

@@ -136,7 +136,13 @@ impl ConvTranspose2d {
         self.adjoint.backward_input(n, x, w, y, scratch)?;
         if let Some(bias) = bias {
             let operations = COST * y.len();
-            for_each_piece(y, rows * columns, operations, |index, map| map.iter_mut().for_each(|y| *y += bias[index % c_out]));
+            for_each_piece(
+                y,
+                rows * columns,
+                operations,
+                #[inline(always)]
+                |index, map| map.iter_mut().for_each(|y| *y += bias[index % c_out]),
+            );
         }
         Ok(())
     }

@@ -118,7 +118,7 @@ pub(crate) fn for_each_task(tasks: usize, lanes: &mut [f32], lane: usize, work: 
 
 /// Runs `work(task)` for each task, compiled for this machine's vectors; together they take this many floating-point operations.
 ///
-/// `work` needs `#[inline(always)]`, see [`vectorised`].
+/// A long `work` needs `#[inline(always)]`, see [`vectorised`].
 pub(crate) fn for_each_index(tasks: usize, operations: usize, work: impl Fn(usize) + Sync + Send) {
     let one = |task| vectorised!(|| work(task));
     if threads_for(tasks, operations) == 1 {

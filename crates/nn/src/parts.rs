@@ -17,5 +17,5 @@ pub(crate) fn together(images: &[usize], weights: usize) -> usize {
     if n < PARTS || weights > FEW_WEIGHTS {
         return n;
     }
-    (IMAGES / images[1..].iter().product::<usize>().max(1)).clamp(1, n.div_ceil(PARTS))
+    (IMAGES / images[1..].iter().product::<usize>().max(1)).clamp(1, n / PARTS)
 }

@@ -52,14 +52,13 @@ impl<'a> Pass<'a> {
     }
 
     /// Runs a layer, whose full name an error names.
-    pub(crate) fn inside<T>(&self, name: &str, run: impl FnOnce() -> Result<T>) -> Result<(String, T)> {
+    pub(crate) fn inside<T>(&self, name: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
         let outside = self.prefix.borrow().len();
         self.prefix.borrow_mut().push_str(name);
-        let full = self.prefix.borrow().clone();
         self.prefix.borrow_mut().push('.');
-        let output = run().map_err(|error| error.context(format!("in layer `{full}`")))?;
+        let output = run();
         self.prefix.borrow_mut().truncate(outside);
-        Ok((full, output))
+        output.map_err(|error| error.context(format!("in layer `{}`", self.full_name(name))))
     }
 
     /// The outputs wanted, or the name of the first of them that no layer has.

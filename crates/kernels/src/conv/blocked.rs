@@ -110,7 +110,8 @@ impl BlockedWeights {
         // The sums of some images after the others', where there is room for several and images enough.
         let parts = (PARTIAL_SUMS / self.gradient.packed()).clamp(1, TASKS).min(n.div_ceil(together));
         let of_part = n.div_ceil(parts);
-        let ([sums, sum], scratch) = scratch.buffers_and_rest([parts * self.gradient.packed(), self.gradient.packed()]);
+        let of_sum = if parts > 1 { self.gradient.packed() } else { 0 };
+        let ([sums, sum], scratch) = scratch.buffers_and_rest([parts * self.gradient.packed(), of_sum]);
         sums.fill(0.0);
         let some = |index: usize, sums: &mut [f32], scratch: &mut Scratch| {
             let images = piece(index, of_part, n);
@@ -129,8 +130,10 @@ impl BlockedWeights {
         } else {
             sums.chunks_mut(self.gradient.packed()).enumerate().try_for_each(|(index, sums)| some(index, sums, scratch))?;
         }
-        sum_in_order(sums, sum);
-        self.gradient.unpack(sum, dw);
+        if parts > 1 {
+            sum_in_order(sums, sum);
+        }
+        self.gradient.unpack(if parts > 1 { sum } else { sums }, dw);
         Ok(())
     }
 }

@@ -121,7 +121,8 @@ pub trait Forward: Send + Sync {
     }
 
     /// Whether its [`forward`](Self::forward) is made of this crate's kernels alone, in training too, so that it and its neighbours can be
-    /// one operation for candle.
+    /// one operation for candle. One that draws from [`Pass::dropout`] must have no [`step`](Self::step) but [`Step::Nothing`] or
+    /// [`Step::Other`].
     fn is_recordable(&self) -> bool {
         false
     }

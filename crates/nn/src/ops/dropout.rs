@@ -98,11 +98,16 @@ mod tests {
         Ok(())
     }
 
+    /// By the portable way in f64, by the kernel in f32.
     #[test]
     fn the_gradient_has_the_same_mask() -> Result<()> {
-        let x = Var::ones(50, DType::F64, &Device::Cpu)?;
-        let y = dropout(&x, 0.3, &mut ChaCha8Rng::seed_from_u64(7))?;
-        assert_eq!(y.backward()?.get(&x).unwrap().to_vec1::<f64>()?, y.to_vec1::<f64>()?, "on ones, the slope is the value");
+        for dtype in [DType::F64, DType::F32] {
+            let x = Var::ones(50, dtype, &Device::Cpu)?;
+            let y = dropout(&x, 0.3, &mut ChaCha8Rng::seed_from_u64(7))?;
+            let gradient = y.backward()?.get(&x).expect("a gradient").clone();
+            let [gradient, y] = [&gradient, &y].map(|tensor| tensor.to_dtype(DType::F64)?.to_vec1::<f64>());
+            assert_eq!(gradient?, y?, "on ones, the slope is the value");
+        }
         Ok(())
     }
 

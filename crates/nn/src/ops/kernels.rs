@@ -291,10 +291,10 @@ fn filled(name: &str, shape: &Shape, run: impl FnOnce(&mut [f32], &mut Scratch) 
     thread_local! {
         static SCRATCH: Cell<Scratch> = Cell::new(Scratch::new());
     }
-    let mut values = zeros(shape.elem_count());
-    // Taken out, not borrowed: while a kernel waits for its threads, this one may be given another task with a kernel in it.
+    let mut values = tape::apart(|| zeros(shape.elem_count()));
+    // Taken out, not borrowed, as the tape is: while a kernel waits for its threads, this one may be given another task with a kernel in it.
     let mut scratch = SCRATCH.take();
-    let done = run(&mut values, &mut scratch);
+    let done = tape::apart(|| run(&mut values, &mut scratch));
     SCRATCH.set(scratch);
     done.map_err(|reason| error(name, reason))?;
     Ok(values)

@@ -8,6 +8,7 @@ use cirio_kernels::ScaleShift;
 use super::backend::{Backend, backend};
 use super::check::{alike, error, maps};
 use super::kernels::{self, Then};
+use super::tape;
 
 /// Each channel of each image times a number of its own: what squeeze-and-excitation does with what it has learnt.
 ///
@@ -25,6 +26,9 @@ pub fn scale_channels(x: &Tensor, factors: &Tensor) -> Result<Tensor> {
     alike(NAME, x, "factors", factors)?;
     if x.elem_count() == 0 {
         return Ok(x.clone());
+    }
+    if tape::is_recording() {
+        return Err(error(NAME, "a tape does not record it: a layer that calls it is not recordable"));
     }
     match backend(x) {
         // As many channels of one image.

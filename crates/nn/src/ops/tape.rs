@@ -41,8 +41,15 @@ struct Argument {
 
 thread_local! {
     static TAPE: RefCell<Option<Tape>> = const { RefCell::new(None) };
-    /// Variables with their gradients, while [`backward`] runs.
-    static OF_VARIABLES: RefCell<Option<Vec<(Tensor, Tensor)>>> = const { RefCell::new(None) };
+    /// What each [`backward`] that runs has collected: a thread that waits may begin another.
+    static COLLECTED: RefCell<Vec<Collected>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Gradients of variables, for one loss.
+struct Collected {
+    /// What the loss was made of.
+    nodes: HashSet<TensorId>,
+    gradients: Vec<(Tensor, Tensor)>,
 }
 
 /// The gradients of a loss, as [`Tensor::backward`] gives them, but faster: those of a network's weights are handed over as they were made.
@@ -50,16 +57,20 @@ thread_local! {
 /// # Errors
 /// As [`Tensor::backward`].
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
-    struct Restore;
+    struct Restore(usize);
     impl Drop for Restore {
         fn drop(&mut self) {
-            OF_VARIABLES.set(None);
+            COLLECTED.with_borrow_mut(|collected| collected.truncate(self.0));
         }
     }
-    let _restore = Restore;
-    OF_VARIABLES.set(Some(Vec::new()));
+    let nodes = loss.sorted_nodes().into_iter().map(Tensor::id).collect();
+    let _restore = Restore(COLLECTED.with_borrow_mut(|collected| {
+        collected.push(Collected { nodes, gradients: Vec::new() });
+        collected.len() - 1
+    }));
     let mut gradients = loss.backward()?;
-    for (variable, gradient) in OF_VARIABLES.take().unwrap_or_default() {
+    let collected = COLLECTED.with_borrow_mut(Vec::pop).map(|collected| collected.gradients);
+    for (variable, gradient) in collected.ok_or_else(|| error("backward", "the gradients of weights got lost"))? {
         let sum = match gradients.remove(&variable) {
             Some(before) => (before + gradient)?,
             None => gradient,
@@ -74,6 +85,8 @@ struct Tape {
     recorded: Vec<Recorded>,
     /// The input and all results.
     known: HashSet<TensorId>,
+    /// What gradients pass through or go to.
+    tracked: HashSet<TensorId>,
 }
 
 /// Whether this thread records.
@@ -81,16 +94,41 @@ pub(super) fn is_recording() -> bool {
     TAPE.with_borrow(Option::is_some)
 }
 
-/// Writes down that y was made of the arguments, of which the first `data` must be known to the tape and the others are weights.
+/// Runs `work`, during which this thread may wait and be given another task: that one finds no tape.
+pub(super) fn apart<T>(work: impl FnOnce() -> T) -> T {
+    let _restore = Restore(TAPE.take());
+    work()
+}
+
+/// Puts a tape back.
+struct Restore(Option<Tape>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        TAPE.set(self.0.take());
+    }
+}
+
+/// Writes down that y was made of the arguments, of which the first `data` must be known to the tape and the others are weights. Where no
+/// gradient passes, nothing is kept.
 pub(super) fn record(arguments: &[&Tensor], data: usize, y: &Tensor, backward: Backward) -> Result<()> {
     TAPE.with_borrow_mut(|tape| {
         let Some(tape) = tape else { return Ok(()) };
-        if let Some(unknown) = arguments[..data].iter().find(|argument| !tape.known.contains(&argument.id())) {
+        let (data, weights) = arguments.split_at(data);
+        if let Some(unknown) = data.iter().find(|argument| !tape.known.contains(&argument.id())) {
             return Err(unrecorded(unknown));
+        }
+        if weights.iter().any(|weight| tape.known.contains(&weight.id())) {
+            return Err(error("tape", "weights that are made by kernels themselves are not recorded"));
         }
         tape.known.insert(y.id());
         let argument = |&argument: &&Tensor| Argument { id: argument.id(), trained: argument.track_op().then(|| argument.clone()) };
-        tape.recorded.push(Recorded { arguments: arguments.iter().map(argument).collect(), y: y.id(), backward });
+        let arguments: Vec<Argument> = arguments.iter().map(argument).collect();
+        tape.tracked.extend(arguments.iter().filter(|argument| argument.trained.is_some()).map(|argument| argument.id));
+        if arguments.iter().any(|argument| tape.tracked.contains(&argument.id)) {
+            tape.tracked.insert(y.id());
+            tape.recorded.push(Recorded { arguments, y: y.id(), backward });
+        }
         Ok(())
     })
 }
@@ -134,9 +172,9 @@ pub(crate) fn as_one(x: &Tensor, together: usize, work: impl Fn(&Tensor) -> Resu
     let (images, n) = (x.detach(), x.dim(0)?);
     let part = |index: usize| {
         let first = index * together;
-        Part::record(&images.narrow(0, first, together.min(n - first))?, &work)
+        Part::record(&images.narrow(0, first, together.min(n - first))?, x.track_op(), &work)
     };
-    let parts = if together >= n { vec![Part::record(&images, &work)?] } else { in_parallel(n.div_ceil(together), part)? };
+    let parts = if together >= n { vec![Part::record(&images, x.track_op(), &work)?] } else { in_parallel(n.div_ceil(together), part)? };
     if parts.iter().all(|(part, _)| part.y == part.input) {
         return Ok(x);
     }
@@ -149,12 +187,12 @@ fn in_parallel<T: Send>(count: usize, part: impl Fn(usize) -> Result<T> + Sync) 
     (0..count).into_par_iter().with_max_len(1).map(|index| on_this_thread(|| part(index))).collect()
 }
 
-/// The results of the parts as a result of x and of all weights that are tracked.
-fn attach(x: &Tensor, mut parts: Vec<Part>, results: Vec<Tensor>) -> Result<Tensor> {
-    let mut weights: Vec<Tensor> = Vec::new();
-    for part in &mut parts {
-        part.track(x.track_op(), &mut weights);
-    }
+/// The results of the parts as a result of x and of all weights that are trained.
+fn attach(x: &Tensor, parts: Vec<Part>, results: Vec<Tensor>) -> Result<Tensor> {
+    let mut known = HashSet::new();
+    let arguments = parts.iter().flat_map(|part| &part.tape.recorded).flat_map(|step| &step.arguments);
+    let weights: Vec<Tensor> =
+        arguments.filter_map(|argument| argument.trained.clone()).filter(|weight| known.insert(weight.id())).collect();
     let gradients = Gradients::default();
     let ids = weights.iter().map(Tensor::id).collect();
     let run = Run { weights: ids, parts, results: Mutex::new(results), gradients: gradients.clone() };
@@ -169,57 +207,31 @@ fn attach(x: &Tensor, mut parts: Vec<Part>, results: Vec<Tensor>) -> Result<Tens
 struct Part {
     images: usize,
     input: TensorId,
-    recorded: Vec<Recorded>,
+    tape: Tape,
     y: TensorId,
-    /// What gradients pass through or go to.
-    tracked: HashSet<TensorId>,
 }
 
 impl Part {
-    /// The part, and the result of `work`.
-    fn record(input: &Tensor, work: impl Fn(&Tensor) -> Result<Tensor>) -> Result<(Self, Tensor)> {
-        struct Restore(Option<Tape>);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                TAPE.set(self.0.take());
-            }
-        }
-        let restore = Restore(TAPE.replace(Some(Tape { recorded: Vec::new(), known: HashSet::from([input.id()]) })));
+    /// The part, and the result of `work`. `tracked` says whether a gradient to the input is wanted.
+    fn record(input: &Tensor, tracked: bool, work: impl Fn(&Tensor) -> Result<Tensor>) -> Result<(Self, Tensor)> {
+        let known = HashSet::from([input.id()]);
+        let tracked = if tracked { known.clone() } else { HashSet::new() };
+        let restore = Restore(TAPE.replace(Some(Tape { recorded: Vec::new(), known, tracked })));
         let y = work(input)?;
         let tape = TAPE.take();
         drop(restore);
         match tape {
-            Some(Tape { recorded, known }) if known.contains(&y.id()) => {
-                Ok((Self { images: input.dim(0)?, input: input.id(), recorded, y: y.id(), tracked: HashSet::new() }, y))
-            }
+            Some(tape) if tape.known.contains(&y.id()) => Ok((Self { images: input.dim(0)?, input: input.id(), tape, y: y.id() }, y)),
             _ => Err(unrecorded(&y)),
-        }
-    }
-
-    /// Finds out what gradients pass through; weights that they go to, and that are not among `weights` yet, are added to them.
-    fn track(&mut self, input: bool, weights: &mut Vec<Tensor>) {
-        if input {
-            self.tracked.insert(self.input);
-        }
-        for step in &self.recorded {
-            for argument in &step.arguments {
-                let Some(trained) = &argument.trained else { continue };
-                if self.tracked.insert(argument.id) && !weights.iter().any(|known| known.id() == argument.id) {
-                    weights.push(trained.clone());
-                }
-            }
-            if step.arguments.iter().any(|argument| self.tracked.contains(&argument.id)) {
-                self.tracked.insert(step.y);
-            }
         }
     }
 
     /// The gradients to the input and to the weights.
     fn backward(&self, dy: Tensor) -> Result<HashMap<TensorId, Tensor>> {
         let mut gradients = HashMap::from([(self.y, dy)]);
-        for step in self.recorded.iter().rev() {
+        for step in self.tape.recorded.iter().rev() {
             let Some(dy) = gradients.remove(&step.y) else { continue };
-            let wanted: Vec<bool> = step.arguments.iter().map(|argument| self.tracked.contains(&argument.id)).collect();
+            let wanted: Vec<bool> = step.arguments.iter().map(|argument| self.tape.tracked.contains(&argument.id)).collect();
             for (argument, gradient) in step.arguments.iter().zip((step.backward)(&wanted, &dy)?) {
                 let Some(gradient) = gradient else { continue };
                 match gradients.entry(argument.id) {
@@ -354,8 +366,8 @@ fn token(weights: &[Tensor], gradients: &Gradients) -> Result<Option<Tensor>> {
 struct Token(Gradients);
 
 impl Token {
-    /// What the tape has for a tensor. What it has not is another token, or had no part in the result.
-    fn gradient(&self, of: &Tensor) -> Result<Option<Tensor>> {
+    /// What the tape has for a tensor that `token` was made of. What it has not is another token, or had no part in the result.
+    fn gradient(&self, of: &Tensor, token: &Tensor) -> Result<Option<Tensor>> {
         if !of.track_op() {
             return Ok(None);
         }
@@ -363,12 +375,15 @@ impl Token {
         if !of.is_variable() {
             return known.map_or_else(|| of.zeros_like(), Ok).map(Some);
         }
-        Ok(OF_VARIABLES.with_borrow_mut(|collected| match (collected, known) {
-            (Some(collected), Some(gradient)) => {
-                collected.push((of.clone(), gradient));
-                None
+        Ok(COLLECTED.with_borrow_mut(|collected| {
+            let asking = collected.iter_mut().rev().find(|collected| collected.nodes.contains(&token.id()));
+            match (asking, known) {
+                (Some(asking), Some(gradient)) => {
+                    asking.gradients.push((of.clone(), gradient));
+                    None
+                }
+                (_, known) => known,
             }
-            (_, known) => known,
         }))
     }
 }
@@ -382,16 +397,30 @@ impl CustomOp3 for Token {
         Ok((CpuStorage::F32(vec![0.0]), Shape::from(1)))
     }
 
-    fn bwd(&self, a: &Tensor, b: &Tensor, c: &Tensor, _: &Tensor, _: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        Ok((self.gradient(a)?, self.gradient(b)?, self.gradient(c)?))
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        c: &Tensor,
+        token: &Tensor,
+        _: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        Ok((self.gradient(a, token)?, self.gradient(b, token)?, self.gradient(c, token)?))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use candle_core::Var;
+    use cirio_kernels::Scratch;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
 
-    use super::super::{Conv2dConfig, conv2d, conv2d_relu, relu};
+    use super::super::kernels::{Done, Seen, Unary};
+    use super::super::{
+        Conv2dConfig, CountPadding, Pool2dConfig, avg_pool2d, batch_norm_train_relu, conv2d, conv2d_relu, dropout, hard_sigmoid,
+        hard_swish, relu,
+    };
     use super::*;
 
     fn values(shape: &[usize], step: f64) -> Result<Tensor> {
@@ -470,9 +499,94 @@ mod tests {
         let between = as_one(&x, usize::MAX, |x| relu(&(relu(x)? * 2.0)?)).unwrap_err().to_string();
         assert!(between.contains("was not recorded: a tensor of the shape [1, 3, 4, 4]"), "{between}");
         assert!(as_one(&x, usize::MAX, |x| relu(x)? * 2.0).is_err());
+        let square = variable(&[3, 3, 3, 3], 0.7)?;
+        let made = as_one(&square, usize::MAX, |w| conv2d(w, &relu(w)?, None, &SAME)).unwrap_err().to_string();
+        assert!(made.contains("weights that are made by kernels"), "{made}");
         assert!(as_one(&x, usize::MAX, |_| Err(error("a layer", "it fails"))).is_err());
         assert!(!is_recording(), "an error ends the tape");
         assert_eq!(relu(&x)?.sum_all()?.backward()?.get(&x).map(Tensor::elem_count), Some(48));
+        Ok(())
+    }
+
+    /// While a kernel waits for its threads, this one may be given another step.
+    #[test]
+    fn kernels_run_apart_from_the_tape() -> Result<()> {
+        struct Asks;
+        impl Unary for Asks {
+            const NAME: &'static str = "asks";
+            const SEEN: Seen = Seen::Nothing;
+
+            fn forward(&self, _n: usize, x: &[f32], y: &mut [f32], _scratch: &mut Scratch) -> Done {
+                assert!(!is_recording());
+                y.copy_from_slice(x);
+                Ok(())
+            }
+
+            fn backward(&self, _n: usize, _seen: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut Scratch) -> Done {
+                dx.copy_from_slice(dy);
+                Ok(())
+            }
+        }
+        let x = variable(&[2, 3], 0.7)?;
+        let work = |x: &Tensor| {
+            let y = kernels::unary(Asks, 2, &relu(x)?, x.shape())?;
+            assert!(is_recording(), "the tape is back");
+            Ok(y)
+        };
+        let gradient = of(&as_one(&x, usize::MAX, work)?.sum_all()?.backward()?, &x)?;
+        assert_eq!(gradient, of(&relu(&x)?.sum_all()?.backward()?, &x)?);
+        Ok(())
+    }
+
+    /// Within a step somebody may ask for the gradients of something else.
+    #[test]
+    fn losses_keep_their_own_gradients() -> Result<()> {
+        let (x, weights) = (values(&[1, 3, 4, 4], 0.7)?, [variable(&[3, 3, 3, 3], 0.9)?, variable(&[3], 1.1)?]);
+        let loss = || as_one(&x, usize::MAX, |x| block(x, &weights))?.sum_all();
+        let (one, other) = (loss()?, loss()?);
+        let expected = of(&one.backward()?, &weights[0])?;
+        COLLECTED.with_borrow_mut(|collected| {
+            collected.push(Collected { nodes: one.sorted_nodes().into_iter().map(Tensor::id).collect(), gradients: Vec::new() });
+        });
+        assert_eq!(of(&other.backward()?, &weights[0])?, expected, "candle's own way, while another loss is at work");
+        assert_eq!(of(&backward(&other)?, &weights[0])?, expected);
+        let collected = COLLECTED.with_borrow_mut(Vec::pop).expect("what the other loss has");
+        assert!(collected.gradients.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn all_kinds_of_kernels_have_the_gradients_of_single_operations() -> Result<()> {
+        let x = variable(&[4, 3, 6, 6], 0.7)?;
+        let (trained, frozen) = ([variable(&[3, 3, 3, 3], 0.9)?, variable(&[3], 0.4)?, variable(&[3], 1.1)?], values(&[3, 3, 3, 3], 1.3)?);
+        let window = Pool2dConfig { kernel: [2; 2], stride: [2; 2], padding: [0; 2], ceil_mode: false };
+        let run = |x: &Tensor| -> Result<Tensor> {
+            let x = conv2d(x, &trained[0], None, &SAME)?;
+            let x = batch_norm_train_relu(&x, &trained[1], &trained[2], 1e-5)?.0;
+            // Its own weights are frozen, the gradient passes.
+            let x = conv2d_relu(&x, &frozen, None, &SAME)?;
+            let x = avg_pool2d(&hard_swish(&hard_sigmoid(&x)?)?, &window, CountPadding::Include)?;
+            flatten(&dropout(&x, 0.3, &mut ChaCha8Rng::seed_from_u64(5))?)
+        };
+        let (single, one) = (run(&x)?, as_one(&x, usize::MAX, run)?);
+        assert_eq!(one.to_vec2::<f32>()?, single.to_vec2::<f32>()?);
+        let (expected, found) = (single.sqr()?.sum_all()?.backward()?, backward(&one.sqr()?.sum_all()?)?);
+        for variable in [&x, &trained[0], &trained[1], &trained[2]] {
+            assert_eq!(of(&found, variable)?, of(&expected, variable)?);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn where_no_gradient_passes_nothing_is_kept() -> Result<()> {
+        let (x, frozen, trained) = (values(&[1, 3, 4, 4], 0.7)?, values(&[3, 3, 3, 3], 0.9)?, variable(&[3, 3, 3, 3], 0.9)?);
+        let steps = |tracked: bool, w: &Tensor| -> Result<usize> {
+            let work = |x: &Tensor| relu(&conv2d_relu(&conv2d(x, &frozen, None, &SAME)?, w, None, &SAME)?);
+            Ok(Part::record(&x, tracked, work)?.0.tape.recorded.len())
+        };
+        assert_eq!(steps(false, &frozen)?, 0);
+        assert_eq!(steps(false, &trained)?, 2, "from the trained weights on");
+        assert_eq!(steps(true, &frozen)?, 3);
         Ok(())
     }
 }
