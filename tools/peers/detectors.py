@@ -28,6 +28,7 @@ def small():
     from torch import nn
     from torchvision.models import resnet
     from torchvision.models.detection import MaskRCNN, backbone_utils, faster_rcnn, mask_rcnn, rpn
+    from torchvision.ops import MultiScaleRoIAlign
 
     widths, counts = [32, 48, 96, 128], [1, 2, 2, 1]
     body = resnet.ResNet(resnet.BasicBlock, counts)
@@ -37,6 +38,9 @@ def small():
         setattr(body, f"layer{stage}", body._make_layer(resnet.BasicBlock, width, count, stride=1 if stage == 1 else 2))
     taps = {f"layer{stage + 1}": str(stage) for stage in range(4)}
     backbone = backbone_utils.BackboneWithFPN(body, taps, widths, 64, norm_layer=nn.BatchNorm2d)
+    # Features of 14×14, of which a first convolution in strides of 2 makes 7×7.
+    head = faster_rcnn.FastRCNNConvFCHead((64, 7, 7), [96, 96, 128, 128], [128], norm_layer=nn.BatchNorm2d)
+    head[0][0].stride = (2, 2)
     return MaskRCNN(
         backbone,
         min_size=256,
@@ -47,9 +51,11 @@ def small():
         rpn_pre_nms_top_n_test=300,
         rpn_post_nms_top_n_test=100,
         rpn_batch_size_per_image=128,
-        box_batch_size_per_image=64,
-        box_head=faster_rcnn.FastRCNNConvFCHead((64, 7, 7), [64] * 4, [96], norm_layer=nn.BatchNorm2d),
-        box_predictor=faster_rcnn.FastRCNNPredictor(96, 11),
+        box_batch_size_per_image=48,
+        box_positive_fraction=0.4,
+        box_roi_pool=MultiScaleRoIAlign(["0", "1", "2", "3"], output_size=14, sampling_ratio=2),
+        box_head=head,
+        box_predictor=faster_rcnn.FastRCNNPredictor(128, 11),
         mask_head=mask_rcnn.MaskRCNNHeads(64, (64, 64, 64), 1, norm_layer=nn.BatchNorm2d),
         mask_predictor=mask_rcnn.MaskRCNNPredictor(64, 64, 11),
     )

@@ -64,7 +64,7 @@ pub fn with_masks(detector: DetectorConfig) -> DetectorConfig {
 }
 
 /// A light network for pictures of some two hundred pixels and objects of a tenth to a half of their sides, to be trained from random weights:
-/// batch norms everywhere, a narrow ResNet below, about 1.5 million parameters.
+/// batch norms everywhere, a narrow ResNet below, about 2.2 million parameters.
 pub fn small(classes: usize) -> DetectorConfig {
     let body = ResNet { widths: [32, 48, 96, 128], counts: [1, 2, 2, 1], ..ResNet::resnet18() };
     let usual = cirio_faster_rcnn::on_pyramid(body, classes);
@@ -80,8 +80,8 @@ pub fn small(classes: usize) -> DetectorConfig {
             ..usual.rpn
         },
         roi: RoiConfig {
-            head: BoxHead::Convolutions { stride: 1, filters: vec![64; 4], features: 96, norm: batch_norm() },
-            sampler: Sampler { count: 64, ..Sampler::PROPOSALS },
+            head: BoxHead::Convolutions { stride: 2, filters: vec![96, 96, 128, 128], features: 128, norm: batch_norm() },
+            sampler: Sampler { count: 48, positive: 0.4 },
             ..usual.roi
         },
         mask: Some(MaskConfig { convolutions: 3, norm: Some(batch_norm()), ..MaskConfig::new(classes) }),
