@@ -172,7 +172,7 @@ fn weights(folder: &Path) -> [Vec<u8>; 2] {
 fn it_learns_and_says_what_its_weights_are() -> Result<()> {
     let folder = tempfile::tempdir().expect("a folder");
     let config = config();
-    let config = RunConfig { train: TrainConfig { epochs: 24, ema: 0.9, ..config.train }, ..config };
+    let config = RunConfig { train: TrainConfig { epochs: 36, ema: 0.9, ..config.train }, ..config };
     let outcome = train(folder.path(), config, 1, None, &mut ())?;
     let Some((_, Quality::Objects(best))) = outcome.best else { panic!("{outcome:?}") };
     assert!(best.bbox_ap50 > 0.9 && best.segm_ap50.is_some_and(|precision| precision > 0.9), "{best:?}");
