@@ -329,7 +329,8 @@ impl BoxBranch {
         self.config.classes
     }
 
-    /// The features of regions, (R, C, [side](BoxHead::side), side), from the levels that are for them, see [`Backbone::for_regions`](crate::Backbone::for_regions).
+    /// The features of regions, (R, C, [side](BoxHead::side), side), from the levels that are for them, see
+    /// [`Backbone::for_regions`](crate::Backbone::for_regions).
     ///
     /// # Errors
     /// As [`RegionAlign::forward`].

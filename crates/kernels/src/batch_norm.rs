@@ -147,13 +147,13 @@ impl BatchNorm {
         planes.expect_channels(&[("weight", weight), ("bias", bias), ("mean", mean), ("variance", variance)])?;
         // Two functions: in one that can do both, the compiler makes large planes slower.
         match planes.pixels < SMALL {
-            true => self.normalise::<true>(n, x, [weight, bias], [y, mean, variance]),
-            false => self.normalise::<false>(n, x, [weight, bias], [y, mean, variance]),
+            true => self.forward_planes::<true>(n, x, [weight, bias], [y, mean, variance]),
+            false => self.forward_planes::<false>(n, x, [weight, bias], [y, mean, variance]),
         }
         Ok(())
     }
 
-    fn normalise<const ARE_SMALL: bool>(&self, n: usize, x: &[f32], [weight, bias]: [&[f32]; 2], results: [&mut [f32]; 3]) {
+    fn forward_planes<const ARE_SMALL: bool>(&self, n: usize, x: &[f32], [weight, bias]: [&[f32]; 2], results: [&mut [f32]; 3]) {
         let planes = self.planes;
         let count = (n * planes.pixels).max(1) as f64;
         let [y, means, variances] = results.map(Parts::new);
@@ -207,13 +207,13 @@ impl BatchNorm {
         planes.expect_channels(&[("dweight", dweight), ("dbias", dbias)])?;
         let gradients = [dx, dweight, dbias];
         match planes.pixels < SMALL {
-            true => self.lead_back::<true>(n, [x, dy], [weight, bias], [mean, variance], gradients),
-            false => self.lead_back::<false>(n, [x, dy], [weight, bias], [mean, variance], gradients),
+            true => self.backward_planes::<true>(n, [x, dy], [weight, bias], [mean, variance], gradients),
+            false => self.backward_planes::<false>(n, [x, dy], [weight, bias], [mean, variance], gradients),
         }
         Ok(())
     }
 
-    fn lead_back<const ARE_SMALL: bool>(
+    fn backward_planes<const ARE_SMALL: bool>(
         &self,
         n: usize,
         [x, dy]: [&[f32]; 2],

@@ -78,7 +78,8 @@ pub(super) enum Then {
     Relu,
 }
 
-/// Applies a kernel, whose plan others may share, to (N, …), weights and a bias; `output` is the shape of what it gives, to which something may be done.
+/// Applies a kernel, whose plan others may share, to (N, …), weights and a bias; `output` is the shape of what it gives, to which something may
+/// be done.
 pub(super) fn weighted<P: Weighted>(
     plan: Arc<P>,
     n: usize,
@@ -291,13 +292,14 @@ fn filled(name: &str, shape: &Shape, run: impl FnOnce(&mut [f32], &mut Scratch) 
     thread_local! {
         static SCRATCH: Cell<Scratch> = Cell::new(Scratch::new());
     }
-    let mut values = tape::apart(|| zeros(shape.elem_count()));
     // Taken out, not borrowed, as the tape is: while a kernel waits for its threads, this one may be given another task with a kernel in it.
     let mut scratch = SCRATCH.take();
-    let done = tape::apart(|| run(&mut values, &mut scratch));
+    let values = tape::apart(|| {
+        let mut values = zeros(shape.elem_count());
+        run(&mut values, &mut scratch).map(|()| values)
+    });
     SCRATCH.set(scratch);
-    done.map_err(|reason| error(name, reason))?;
-    Ok(values)
+    values.map_err(|reason| error(name, reason))
 }
 
 /// Batch normalisation in training, and the mean and the variance of each channel, which carry no gradient.

@@ -57,14 +57,14 @@ struct Collected {
 /// # Errors
 /// As [`Tensor::backward`].
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
-    struct Restore(usize);
-    impl Drop for Restore {
+    struct Forget(usize);
+    impl Drop for Forget {
         fn drop(&mut self) {
             COLLECTED.with_borrow_mut(|collected| collected.truncate(self.0));
         }
     }
     let nodes = loss.sorted_nodes().into_iter().map(Tensor::id).collect();
-    let _restore = Restore(COLLECTED.with_borrow_mut(|collected| {
+    let _forget = Forget(COLLECTED.with_borrow_mut(|collected| {
         collected.push(Collected { nodes, gradients: Vec::new() });
         collected.len() - 1
     }));
@@ -419,7 +419,7 @@ mod tests {
     use super::super::kernels::{Done, Seen, Unary};
     use super::super::{
         Conv2dConfig, CountPadding, Pool2dConfig, avg_pool2d, batch_norm_train_relu, conv2d, conv2d_relu, dropout, hard_sigmoid,
-        hard_swish, relu,
+        hard_swish, relu, scale_channels,
     };
     use super::*;
 
@@ -502,6 +502,8 @@ mod tests {
         let square = variable(&[3, 3, 3, 3], 0.7)?;
         let made = as_one(&square, usize::MAX, |w| conv2d(w, &relu(w)?, None, &SAME)).unwrap_err().to_string();
         assert!(made.contains("weights that are made by kernels"), "{made}");
+        let scaled = as_one(&x, usize::MAX, |x| scale_channels(x, &values(&[1, 3, 1, 1], 0.5)?)).unwrap_err().to_string();
+        assert!(scaled.contains("a tape does not record it"), "{scaled}");
         assert!(as_one(&x, usize::MAX, |_| Err(error("a layer", "it fails"))).is_err());
         assert!(!is_recording(), "an error ends the tape");
         assert_eq!(relu(&x)?.sum_all()?.backward()?.get(&x).map(Tensor::elem_count), Some(48));
