@@ -182,7 +182,7 @@ impl Image {
         let mut bytes = Vec::new();
         let encoder = image::codecs::png::PngEncoder::new_with_quality(
             &mut bytes,
-            image::codecs::png::CompressionType::Best,
+            image::codecs::png::CompressionType::Default,
             image::codecs::png::FilterType::Adaptive,
         );
         image::ImageEncoder::write_image(encoder, &self.data, side(self.width)?, side(self.height)?, color)
