@@ -36,14 +36,27 @@ impl Case {
 
     /// The output (N, filters, rows, columns), or nothing where the method cannot do it.
     fn run(&self, method: Method, scratch: &mut Scratch) -> Result<Option<Vec<f32>>, ShapeError> {
-        let (n, layouts) = (self.n, self.layouts()?);
-        let Some(conv) = Conv2d::new(self.shape, layouts, method)? else { return Ok(None) };
-        let [input, output, added] = layouts;
-        let values = self.values();
+        let layouts = self.layouts()?;
+        let conv = Conv2d::new(self.shape, layouts, method)?;
+        conv.map(|conv| self.forward(&conv, layouts, scratch)).transpose()
+    }
+
+    /// The largest values of squares of 2×2 of the output, which has no shortcut.
+    fn run_pooled(&self, method: Method, scratch: &mut Scratch) -> Result<Option<Vec<f32>>, ShapeError> {
+        let [input, output, added] = self.layouts()?;
+        let [channels, rows, columns] = output.size();
+        let Ok(pooled) = Maps::blocked([channels, rows / 2, columns / 2]) else { return Ok(None) };
+        let pooled = pooled.with_margin(output.margin())?;
+        let conv = Conv2d::pooled(self.shape, [input, pooled], method)?;
+        conv.map(|conv| self.forward(&conv, [input, pooled, added], scratch)).transpose()
+    }
+
+    fn forward(&self, conv: &Conv2d, [input, output, added]: [Maps; 3], scratch: &mut Scratch) -> Result<Vec<f32>, ShapeError> {
+        let (n, values) = (self.n, self.values());
         let (mut x, mut shortcut) = (unwritten(n * input.image()), unwritten(n * added.image()));
         Maps::planar(input.size())?.copy(n, &values.x, &input, &mut x)?;
+        Maps::planar(added.size())?.copy(n, &values.shortcut, &added, &mut shortcut)?;
         let plain = Maps::planar(output.size())?;
-        plain.copy(n, &values.shortcut, &added, &mut shortcut)?;
         let mut weights = unwritten(conv.packed());
         conv.pack(&Weights::new(&values.w, &self.shape)?, &mut weights)?;
         let mut bias = if self.parts[1] { values.bias } else { vec![0.0; values.bias.len()] };
@@ -56,7 +69,7 @@ impl Case {
         let mut again = unwritten(y.len());
         plain.copy(n, &result, &output, &mut again)?;
         assert_eq!(y, again, "margins and channels that do not exist stay 0");
-        Ok(Some(result))
+        Ok(result)
     }
 
     fn values(&self) -> Values {
@@ -133,6 +146,33 @@ proptest! {
         let y = case.run(Method::Winograd(side), &mut Scratch::new())?.expect("nothing stands against it");
         assert_close("y", &y, &case.exact(), 40 * case.taps());
     }
+
+    /// Bit for bit what a pool gives behind the convolution; a row or column without a partner is left out.
+    #[test]
+    fn winograd_and_the_pool_behind(case in cases(Just([3, 3]), Just([1, 1])), side in prop::sample::select(vec![2usize, 4])) {
+        let case = Case { planar: false, parts: [false, case.parts[1]], ..case };
+        let (method, scratch) = (Method::Winograd(side), &mut Scratch::new());
+        let apart = case.run(method, scratch)?.expect("nothing stands against it");
+        let [h, w] = case.shape.output();
+        let squares = Pool2dShape { c: case.shape.c_out, h, w, kernel: [2; 2], stride: [2; 2], padding: [0; 2], ceil_mode: false };
+        match case.run_pooled(method, scratch)? {
+            Some(y) => prop_assert_eq!(y, pooled(squares, case.n, |layouts| Pool::max(squares, layouts), &apart)?),
+            None => prop_assert!(h < 2 || w < 2),
+        }
+    }
+}
+
+/// What is not Winograd's way has no form with a pool, and nothing can be added to one that has.
+#[test]
+fn a_pool_behind_other_ways_is_refused() -> Result<(), ShapeError> {
+    let case = Case { parts: [true, false], ..plain(square(32, 32, 8, 3), 1) };
+    let scratch = &mut Scratch::new();
+    assert!(case.run_pooled(Method::Direct, scratch)?.is_none());
+    assert!(matches!(case.run_pooled(Method::Winograd(4), scratch), Err(ShapeError::Maps { .. })));
+    let [input, output, _] = case.layouts()?;
+    let wrong = Conv2d::pooled(case.shape, [input, output], Method::Winograd(4));
+    assert!(matches!(wrong, Err(ShapeError::Maps { given: [32, 8, 8], expected: [32, 4, 4] })));
+    Ok(())
 }
 
 proptest! {

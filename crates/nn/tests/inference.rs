@@ -144,6 +144,30 @@ fn a_plain_network_with_dropout_and_softmax() -> cirio_nn::Result<()> {
     check(&layers, &[[1, 1, 28, 28], [5, 1, 28, 28]])
 }
 
+/// Convolutions of 3×3 with a pool of 2×2 behind them, before another convolution, which needs a margin, and in the end; also where rows and
+/// columns are left over, and with the convolution's own values wanted.
+#[test]
+fn pools_behind_convolutions() -> cirio_nn::Result<()> {
+    let network = |ceil_mode: bool| {
+        let squares = || MaxPool2d(Pool2dConfig { ceil_mode, ..max_pool(2).0 });
+        let stage = |layers: Layers, stage: usize, filters: usize| {
+            let layers = layers.then(format!("conv{stage}"), same(filters, 3)).then(format!("bn{stage}"), batch_norm());
+            layers.then(format!("relu{stage}"), Relu).then(format!("pool{stage}"), squares())
+        };
+        [32, 40, 32].into_iter().enumerate().fold(Layers::new([32, 24, 24]), |layers, (index, filters)| stage(layers, index, filters))
+    };
+    for (ceil_mode, sizes) in [(false, [[1, 32, 24, 24], [3, 32, 9, 14]]), (true, [[2, 32, 16, 8], [2, 32, 11, 10]])] {
+        check(&network(ceil_mode), &sizes)?;
+    }
+    let config = InferenceConfig { taps: ["conv0", "pool0", "relu2"].map(str::to_owned).to_vec(), half_weights: false };
+    let (stack, images) = (build(&network(false))?, images([2, 32, 12, 12])?);
+    let expected = stack.forward_taps(&images, &["conv0", "pool0", "relu2"])?;
+    for (got, expected) in Inference::new(stack, &config)?.forward_taps(&images)?.iter().zip(&expected) {
+        assert_close("a tap", got, expected)?;
+    }
+    Ok(())
+}
+
 /// What cannot be fused, and what cannot be packed: ReLU before anything, a norm after a pool, groups that cut through vectors,
 /// sums of sums, a convolution whose output two layers take.
 #[test]

@@ -237,7 +237,8 @@ pub struct Conv2d {
     shape: Conv2dShape,
     input: Maps,
     output: Maps,
-    added: Maps,
+    /// The layout of what may be added; none where nothing may.
+    added: Option<Maps>,
     algorithm: Algorithm,
 }
 
@@ -260,22 +261,40 @@ impl Conv2d {
     pub fn new(shape: Conv2dShape, [input, output, added]: [Maps; 3], method: Method) -> Result<Option<Self>, ShapeError> {
         shape.check()?;
         let [rows, columns] = shape.output();
-        let (into, out) = ([shape.c_in, shape.h, shape.w], [shape.c_out, rows, columns]);
-        for (maps, expected) in [(input, into), (output, out), (added, out)] {
-            if maps.size() != expected {
-                return Err(ShapeError::Maps { given: maps.size(), expected });
-            }
-        }
+        sizes_are([
+            (input, [shape.c_in, shape.h, shape.w]),
+            (output, [shape.c_out, rows, columns]),
+            (added, [shape.c_out, rows, columns]),
+        ])?;
         if added.together() != output.together() || !is_moderate(&shape) {
             return Ok(None);
         }
         let algorithm = match method {
             Method::Direct => Direct::new(shape, input, output, added).map(Algorithm::Direct),
-            Method::Winograd(side) => Winograd::new(shape, side, input, output).map(Algorithm::Winograd),
+            Method::Winograd(side) => Winograd::new(shape, side, [input, output], false).map(Algorithm::Winograd),
             Method::Merged => merged(&shape).and_then(|shape| Direct::new(shape, input, output, added)).map(Algorithm::Direct),
             Method::Depthwise => Depthwise::new(shape, input, output).map(Algorithm::Depthwise),
         };
-        Ok(algorithm.map(|algorithm| Self { shape, input, output, added, algorithm }))
+        Ok(algorithm.map(|algorithm| Self { shape, input, output, added: Some(added), algorithm }))
+    }
+
+    /// The plan for a convolution with the maxima of squares of 2×2 of its results, which never go to memory themselves: the output has half
+    /// the rows and columns, rounded down. Nothing can be added.
+    ///
+    /// None where the method is not Winograd's or cannot do it, see [`new`](Self::new), and where no square is whole.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn pooled(shape: Conv2dShape, [input, output]: [Maps; 2], method: Method) -> Result<Option<Self>, ShapeError> {
+        shape.check()?;
+        let [rows, columns] = shape.output().map(|pixels| pixels / 2);
+        let Method::Winograd(side) = method else { return Ok(None) };
+        if rows == 0 || columns == 0 || !is_moderate(&shape) {
+            return Ok(None);
+        }
+        sizes_are([(input, [shape.c_in, shape.h, shape.w]), (output, [shape.c_out, rows, columns])])?;
+        let algorithm = Winograd::new(shape, side, [input, output], true).map(Algorithm::Winograd);
+        Ok(algorithm.map(|algorithm| Self { shape, input, output, added: None, algorithm }))
     }
 
     /// The method that is likely the fastest for n images, if the channels of the input lie side by side.
@@ -324,7 +343,7 @@ impl Conv2d {
         Ok(())
     }
 
-    /// y from x: convolution, then the epilogue. Margins of y are not touched.
+    /// y from x: convolution, the epilogue, the maxima of a [`pooled`](Self::pooled) plan. Margins of y are not touched.
     ///
     /// # Errors
     /// When a slice has another length, or what is added another layout.
@@ -345,8 +364,8 @@ impl Conv2d {
         expect("the packed bias", filters.bias, &[self.packed_bias()])?;
         expect("y", y, &[n, self.output.image()])?;
         if let Some((maps, values)) = epilogue.add {
-            if *maps != self.added {
-                return Err(ShapeError::Maps { given: maps.size(), expected: self.added.size() });
+            if Some(*maps) != self.added {
+                return Err(ShapeError::Maps { given: maps.size(), expected: self.added.map_or([0; 3], |added| added.size()) });
             }
             expect("what is added", values, &[n, maps.image()])?;
         }
@@ -356,6 +375,14 @@ impl Conv2d {
             Algorithm::Depthwise(depthwise) => depthwise.forward(n, x, filters, epilogue, y),
         }
         Ok(())
+    }
+}
+
+/// Whether maps have the sizes C, H, W that they should have.
+fn sizes_are<const COUNT: usize>(maps: [(Maps, [usize; 3]); COUNT]) -> Result<(), ShapeError> {
+    match maps.into_iter().find(|(maps, expected)| maps.size() != *expected) {
+        Some((maps, expected)) => Err(ShapeError::Maps { given: maps.size(), expected }),
+        None => Ok(()),
     }
 }
 

@@ -130,7 +130,7 @@ fn moderate(sides: [usize; 2]) -> Result<(), ShapeError> {
 
 /// The larger value; a NaN is larger than any.
 #[inline(always)]
-fn larger<S: Simd>(simd: S, max: S::f32s, value: S::f32s) -> S::f32s {
+pub(super) fn larger<S: Simd>(simd: S, max: S::f32s, value: S::f32s) -> S::f32s {
     let larger = simd.select_f32s(simd.less_than_or_equal_f32s(value, max), max, value);
     simd.select_f32s(simd.equal_f32s(max, max), larger, max)
 }

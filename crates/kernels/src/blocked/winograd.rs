@@ -18,6 +18,7 @@ pub(super) use gradient::WinogradSums;
 
 use super::direct::{Block, blocks};
 use super::maps::Maps;
+use super::pool::larger;
 use super::tile::{MOST_FILTERS, accumulate, for_vectors};
 use super::{Epilogue, Filters, Weights};
 use crate::conv::Conv2dShape;
@@ -49,11 +50,13 @@ pub(crate) struct Winograd {
     blocks: Vec<Block>,
     /// The places of the channels of a transformed patch: 0, 1, …
     channels: Vec<u32>,
+    /// Whether the output is the largest values of squares of 2×2 sums.
+    pooled: bool,
 }
 
 impl Winograd {
-    /// With tiles of `side` = 2 or 4 pixels a side. None where it does not apply: see [`Self::applies`].
-    pub(super) fn new(shape: Conv2dShape, side: usize, input: Maps, output: Maps) -> Option<Self> {
+    /// With tiles of `side` = 2 or 4 pixels a side, the output `pooled` or not. None where it does not apply: see [`Self::applies`].
+    pub(super) fn new(shape: Conv2dShape, side: usize, [input, output]: [Maps; 2], pooled: bool) -> Option<Self> {
         let lanes = simd::lanes();
         let margin = input.margin();
         let fits = margin[0] >= shape.padding[0] && margin[1] >= shape.padding[1];
@@ -62,7 +65,7 @@ impl Winograd {
         }
         let tiles = shape.output().map(|pixels| pixels.div_ceil(side));
         let channels = (0..shape.c_in as u32).collect();
-        Some(Self { shape, input, output, side, tiles, blocks: blocks(&shape), channels })
+        Some(Self { shape, input, output, side, tiles, blocks: blocks(&shape), channels, pooled })
     }
 
     /// Filters of 3×3, stride 1, no dilation, one group.
@@ -353,15 +356,38 @@ impl Stage<'_> {
             }
             let bias = S::as_simd_f32s(&self.filters.bias[group * lanes..][..lanes]).0[0];
             let [rows, columns] = [M.min(height - row), M.min(width - column)];
+            // The tile's pixels in the output: its own, or those of its squares that lie inside with all their pixels.
+            let shrink = if plan.pooled { 2 } else { 1 };
+            let inside = [rows / shrink, columns / shrink];
+            if inside.contains(&0) {
+                continue;
+            }
             let pixel = |maps: &Maps, i: usize, j: usize| {
-                let pixel = (row + i) * maps.row() + (column + j) * lanes;
+                let pixel = (row / shrink + i) * maps.row() + (column / shrink + j) * lanes;
                 image * maps.image() + group * maps.group() + maps.origin([0; 2]) + pixel
             };
             let first = pixel(&plan.output, 0, 0);
             // SAFETY: the pixels of a tile belong to it alone.
-            let y = unsafe { self.y.pointer(first..pixel(&plan.output, rows - 1, columns - 1) + lanes) };
+            let y = unsafe { self.y.pointer(first..pixel(&plan.output, inside[0] - 1, inside[1] - 1) + lanes) };
+            // SAFETY: the places that are asked for are the range's.
+            let place = |i: usize, j: usize| unsafe { y.add(pixel(&plan.output, i, j) - first).cast::<S::f32s>() };
+            let mut above = [zero; M];
             for (i, half) in half.into_iter().enumerate() {
                 let outputs = transform::output::<S, M, A>(simd, half);
+                if plan.pooled {
+                    for j in (0..M).step_by(2) {
+                        let left = activate(simd, self.epilogue.activation, simd.add_f32s(outputs[j], bias));
+                        let right = activate(simd, self.epilogue.activation, simd.add_f32s(outputs[j + 1], bias));
+                        let pair = larger(simd, left, right);
+                        if i % 2 == 0 {
+                            above[j / 2] = pair;
+                        } else if i / 2 < inside[0] && j / 2 < inside[1] {
+                            // SAFETY: a place of the output that is this tile's.
+                            unsafe { place(i / 2, j / 2).write_unaligned(larger(simd, above[j / 2], pair)) };
+                        }
+                    }
+                    continue;
+                }
                 for (j, value) in outputs.into_iter().enumerate() {
                     if i >= rows || j >= columns {
                         continue;
@@ -370,9 +396,8 @@ impl Stage<'_> {
                     if let Some((maps, added)) = self.epilogue.add {
                         value = simd.add_f32s(value, S::as_simd_f32s(&added[pixel(maps, i, j)..][..lanes]).0[0]);
                     }
-                    value = activate(simd, self.epilogue.activation, value);
-                    // SAFETY: the place is one of the range's.
-                    unsafe { y.add(pixel(&plan.output, i, j) - first).cast::<S::f32s>().write_unaligned(value) };
+                    // SAFETY: as above.
+                    unsafe { place(i, j).write_unaligned(activate(simd, self.epilogue.activation, value)) };
                 }
             }
         }

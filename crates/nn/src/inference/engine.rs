@@ -57,6 +57,8 @@ enum Planned {
     PlainConv(Box<cirio_kernels::Conv2d>),
     Linear(cirio_kernels::Linear),
     Pool(Pool),
+    /// By the operation before it: the value is there already.
+    Done,
     Flatten,
     Add,
     Scale(Scale),
@@ -234,6 +236,9 @@ impl Plan {
     /// Computes one operation's value.
     fn step(&mut self, index: usize, node: &Node, scratch: &mut Scratch) -> Result<()> {
         let Value { layout, slot } = self.values[index + 1];
+        if matches!(self.steps[index], Planned::Done) {
+            return Ok(());
+        }
         let mut memory = std::mem::take(&mut self.slots[slot]);
         let y = &mut memory[..layout.len(self.n)];
         let done = self.compute(index, node, layout, y, scratch);
@@ -339,6 +344,10 @@ struct Planner<'a> {
     slots: Vec<usize>,
     /// Slots that no value is using.
     free: Vec<usize>,
+    /// For each value, the last operation that takes it.
+    last_uses: Vec<usize>,
+    /// The pool whose value the convolution before it gives.
+    done: Option<usize>,
 }
 
 impl<'a> Planner<'a> {
@@ -350,21 +359,35 @@ impl<'a> Planner<'a> {
                 *margin = [0, 1].map(|axis| margin[axis].max(conv.config.padding[axis]));
             }
         }
-        Self { graph, half, size, values: Vec::new(), margins, slots: Vec::new(), free: Vec::new() }
+        Self {
+            graph,
+            half,
+            size,
+            values: Vec::new(),
+            margins,
+            slots: Vec::new(),
+            free: Vec::new(),
+            last_uses: graph.last_uses(),
+            done: None,
+        }
     }
 
     fn plan(mut self) -> Result<Plan> {
         let images = self.images().map_err(Error::wrap)?;
         self.place(images);
-        let last_uses = self.graph.last_uses();
         let mut steps = Vec::with_capacity(self.graph.nodes.len());
         for index in 0..self.graph.nodes.len() {
             let (step, layout) = self.node(index).map_err(|error| in_layer(error, &self.graph.nodes[index].name))?;
-            self.place(layout);
+            if let Planned::Done = step {
+                self.values.push(self.values[index]);
+            } else {
+                self.place(layout);
+                let inputs = self.graph.nodes[index].inputs.iter().copied();
+                let mut done: Vec<usize> = inputs.filter(|&input| self.last_uses[input] == index).collect();
+                done.dedup();
+                self.free.extend(done.iter().map(|&value| self.values[value].slot));
+            }
             steps.push(step);
-            let mut done: Vec<usize> = self.graph.nodes[index].inputs.iter().copied().filter(|&input| last_uses[input] == index).collect();
-            done.dedup();
-            self.free.extend(done.iter().map(|&value| self.values[value].slot));
         }
         let slots = self.slots.iter().map(|_| Buffer::default()).collect();
         let [n, c, h, w] = self.size;
@@ -411,7 +434,14 @@ impl<'a> Planner<'a> {
                 let [rows, columns] = shape.output();
                 let output = blocked([shape.c_out, rows, columns])?;
                 let added = inputs.get(1).map_or(Ok(output), Layout::maps)?;
-                (plan_conv(conv, n, self.half, shape, [input, output, added])?, Layout::Maps(output))
+                let planned = plan_conv(conv, n, self.half, shape, [input, output, added])?;
+                match self.with_pool(index, conv, shape, input)? {
+                    Some((conv, pooled)) => {
+                        self.done = Some(index + 1);
+                        (Planned::Conv(Box::new(conv)), Layout::Maps(pooled))
+                    }
+                    None => (planned, Layout::Maps(output)),
+                }
             }
             Op::Linear(Linear { shape: [outputs, expected], .. }) => {
                 let (outputs, expected) = (*outputs, *expected);
@@ -422,6 +452,7 @@ impl<'a> Planner<'a> {
                 }
                 (Planned::Linear(cirio_kernels::Linear::new(expected, outputs).map_err(Error::wrap)?), Layout::Vector(outputs))
             }
+            Op::MaxPool(_) if self.done == Some(index) => (Planned::Done, inputs[0]),
             Op::MaxPool(window) => {
                 let (shape, layouts) = pool(window, inputs[0].maps()?, blocked)?;
                 (Planned::Pool(Pool::max(shape, layouts).map_err(Error::wrap)?), Layout::Maps(layouts[1]))
@@ -456,6 +487,28 @@ impl<'a> Planner<'a> {
                 (Planned::Layer, layout)
             }
         })
+    }
+}
+
+impl Planner<'_> {
+    /// A convolution that gives the value of the pool behind it, and that value's layout; none where it is not such a pool, others want the
+    /// convolution's own value, or the way that its weights are packed for cannot do it.
+    fn with_pool(&self, index: usize, conv: &Conv, shape: Conv2dShape, input: Maps) -> Result<Option<(Conv2d, Maps)>> {
+        let (nodes, value, [rows, columns]) = (&self.graph.nodes, index + 1, shape.output());
+        let Some(Node { op: Op::MaxPool(window), .. }) = nodes.get(index + 1).filter(|_| self.last_uses[value] == index + 1) else {
+            return Ok(None);
+        };
+        let squares = Pool2dConfig { kernel: [2; 2], stride: [2; 2], padding: [0; 2], ceil_mode: window.ceil_mode };
+        let whole = rows.min(columns) >= 2 && !(window.ceil_mode && rows % 2 + columns % 2 > 0);
+        let (Some(ConvWeights::Packed(method, ..)), true) =
+            (conv.packed.get(), nodes[index].inputs.len() == 1 && *window == squares && whole)
+        else {
+            return Ok(None);
+        };
+        let pooled = Maps::blocked([shape.c_out, rows / 2, columns / 2]).and_then(|maps| maps.with_margin(self.margins[value + 1]));
+        let pooled = pooled.map_err(Error::wrap)?;
+        let plan = Conv2d::pooled(shape, [input, pooled], *method).map_err(Error::wrap)?;
+        Ok(plan.map(|plan| (plan, pooled)))
     }
 }
 
@@ -537,6 +590,22 @@ mod tests {
             idle.push(team);
         }
         idle.iter().map(|team| team.size[2]).collect()
+    }
+
+    /// But for the second, whose own value is wanted.
+    #[test]
+    fn convolutions_give_the_pools_behind_them() -> crate::Result<()> {
+        let conv = |filters: usize| crate::layer::Conv2d { padding: [1; 2], ..crate::layer::conv(filters, 3) };
+        let layers = [32; 3].into_iter().enumerate().fold(crate::Layers::new([32, 128, 128]), |layers, (index, filters)| {
+            layers.then(format!("conv{index}"), conv(filters)).then(format!("pool{index}"), crate::layer::max_pool(2))
+        });
+        let store = crate::Store::new(0, candle_core::DType::F32, &Device::Cpu);
+        let config = crate::InferenceConfig { taps: ["conv1", "pool2"].map(str::to_owned).to_vec(), half_weights: false };
+        let graph = Graph::new(&layers.build(store.var_builder())?, &config)?;
+        let plan = Planner::new(&graph, false, [1, 32, 128, 128]).plan()?;
+        let done: Vec<bool> = plan.steps.iter().skip(1).step_by(2).map(|step| matches!(step, Planned::Done)).collect();
+        assert_eq!(done, [true, false, true]);
+        Ok(())
     }
 
     #[test]
