@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::boxes::{Xyxy, area, is_sound};
+use crate::boxes::{Xyxy, area, iou, is_sound};
 use crate::select::{descending, top_k};
 
 /// The indices of the boxes that stay, from the highest score to the lowest: each whose IoU with none that stays before it is over `threshold`.
@@ -33,6 +33,23 @@ pub fn batched_nms(boxes: &[Xyxy], scores: &[f32], classes: &[usize], threshold:
     let mut stay: Vec<usize> = members.into_values().flat_map(of_class).collect();
     stay.sort_unstable_by(|&a, &b| descending(scores[a], scores[b]).then(a.cmp(&b)));
     stay
+}
+
+/// Box voting (Gidaris & Komodakis, "Object detection via a multi-region & semantic segmentation-aware CNN model", 2015, section 4.3): the box
+/// at `index` moves to the mean of the boxes of its class whose IoU with it is `overlap` at least, itself among them, weighted by their scores.
+///
+/// Boxes without an area, with edges that are not finite, or without a score over 0 stay where they are.
+pub fn voted(boxes: &[Xyxy], scores: &[f32], classes: &[usize], index: usize, overlap: f32) -> Xyxy {
+    let near = |other: &usize| {
+        classes[*other] == classes[index] && scores[*other] > 0.0 && iou(&boxes[index], &boxes[*other]) >= overlap.max(f32::MIN_POSITIVE)
+    };
+    let (mut sum, mut weight) = ([0.0; 4], 0.0);
+    for other in (0..boxes.len()).filter(near) {
+        let score = f64::from(scores[other]);
+        sum.iter_mut().zip(boxes[other]).for_each(|(sum, edge)| *sum += score * f64::from(edge));
+        weight += score;
+    }
+    if weight > 0.0 { sum.map(|sum| (sum / weight) as f32) } else { boxes[index] }
 }
 
 /// The sound boxes, sorted by their left edges, so that those that a box can suppress lie side by side: where the IoU of two boxes is over
@@ -140,6 +157,21 @@ mod tests {
     }
 
     #[test]
+    fn votes_by_hand() {
+        let boxes = [strip(0, 10), strip(0, 8), strip(0, 5), strip(0, 9)];
+        let (scores, classes) = ([0.6, 0.2, 0.9, 0.7], [1, 1, 1, 2]);
+        // IoU with the first: 1, 0.8 and 0.5; the last is of another class.
+        assert_eq!(voted(&boxes, &scores, &classes, 0, 0.9), boxes[0]);
+        assert_eq!(voted(&boxes, &scores, &classes, 0, 0.7), [0.0, 0.0, 9.5, 1.0]);
+        assert_eq!(voted(&boxes, &scores, &classes, 3, 0.0), boxes[3]);
+        // Nothing says where these are but themselves.
+        for strange in [[3.0, 0.0, 3.0, 1.0], [f32::NEG_INFINITY, 0.0, f32::INFINITY, 1.0]] {
+            assert_eq!(voted(&[strange, boxes[0]], &[0.5; 2], &[1; 2], 0, 0.0), strange);
+        }
+        assert_eq!(voted(&[boxes[0], boxes[1]], &[f32::NAN, 0.0], &[1; 2], 0, 0.5), boxes[0]);
+    }
+
+    #[test]
     fn equal_scores_keep_their_order() {
         assert_eq!(nms(&[strip(0, 8), strip(0, 8), strip(9, 10)], &[0.5; 3], 0.5), [0, 2]);
     }
@@ -187,6 +219,22 @@ mod tests {
             // Below 0 even boxes that do not touch suppress each other, which the definition here has at 0 for boxes without an area.
             let threshold = f64::max(threshold, 0.0);
             prop_assert_eq!(nms(&boxes, &scores, threshold), plain(&boxes, &scores, threshold));
+        }
+
+        /// It lies inside the hull of those of its class that are near enough, however many are farther.
+        #[test]
+        fn a_voted_box_is_among_its_voters(scored in any_boxes(), overlap in 0.1..1.0f32) {
+            let (boxes, scores) = apart(&scored);
+            let classes: Vec<usize> = (0..boxes.len()).map(|index| index % 2).collect();
+            for index in 0..boxes.len() {
+                let voter = |other: &usize| classes[*other] == classes[index] && iou(&boxes[index], &boxes[*other]) >= overlap;
+                let voters: Vec<Xyxy> = (0..boxes.len()).filter(voter).map(|other| boxes[other]).chain([boxes[index]]).collect();
+                let voted = voted(&boxes, &scores, &classes, index, overlap);
+                for edge in 0..4 {
+                    let all = || voters.iter().map(|voter| voter[edge]);
+                    prop_assert!((all().fold(f32::INFINITY, f32::min)..=all().fold(f32::NEG_INFINITY, f32::max)).contains(&voted[edge]));
+                }
+            }
         }
 
         #[test]

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::boxes::{self, Xyxy};
 use crate::loss::smooth_l1;
 use crate::part::join;
-use crate::{Batch, BoxCoder, Detection, Error, Losses, Match, Matcher, Mode, Part, Proposal, Result, Sampler, Target, batched_nms};
+use crate::{Batch, BoxCoder, Detection, Error, Losses, Match, Matcher, Mode, Part, Proposal, Result, Sampler, Target, batched_nms, voted};
 
 /// Where smooth L1 goes over from a parabola to a line.
 const BETA: f64 = 1.0 / 9.0;
@@ -239,6 +239,9 @@ pub struct RoiConfig {
     pub score: f32,
     /// The IoU from which on the better of two detections of a class suppresses the other.
     pub overlap: f64,
+    /// The IoU from which on the other boxes of its class, suppressed ones among them, have a say in where a detection is, see
+    /// [`voted`](crate::voted); none leaves it where its own proposal put it.
+    pub voting: Option<f32>,
     /// The most detections of an image.
     pub detections: usize,
     /// What a proposal is to learn.
@@ -256,6 +259,7 @@ impl RoiConfig {
             head: BoxHead::Linear { features: 1024, dropout: 0.0 },
             score: 0.05,
             overlap: 0.5,
+            voting: None,
             detections: 100,
             matcher: Matcher::PROPOSALS,
             sampler: Sampler::PROPOSALS,
@@ -386,7 +390,7 @@ impl BoxBranch {
             }
             let best = batched_nms(&bounds, &probable, &labels, self.config.overlap).into_iter().take(self.config.detections);
             best.map(|index| Detection {
-                bounds: bounds[index],
+                bounds: self.config.voting.map_or(bounds[index], |overlap| voted(&bounds, &probable, &labels, index, overlap)),
                 label: labels[index],
                 score: probable[index],
                 proposal: proposals[index],

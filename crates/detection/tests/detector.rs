@@ -94,6 +94,24 @@ fn gradients_reach_every_weight_and_a_seed_decides() -> Result<()> {
     Ok(())
 }
 
+/// Votes change where objects are, not what they are nor which there are.
+#[test]
+fn votes_move_boxes_alone() -> Result<()> {
+    let found = |voting: Option<f32>| {
+        let config = config(false);
+        let detector = DetectorConfig { roi: RoiConfig { voting, ..config.roi }, ..config }.build(store().var_builder())?;
+        Ok::<_, cirio_detection::Error>(detector.detect(&[picture(40, 60, 0.2)?])?.swap_remove(0))
+    };
+    let (without, with) = (found(None)?, found(Some(0.5))?);
+    assert_eq!(without.len(), with.len());
+    assert!(without.iter().zip(&with).any(|(a, b)| a.bounds != b.bounds));
+    for (a, b) in without.iter().zip(&with) {
+        assert_eq!((a.label, a.score, a.proposal), (b.label, b.score, b.proposal));
+        assert!(boxes::iou(&a.bounds, &b.bounds) > 0.3, "{:?} {:?}", a.bounds, b.bounds);
+    }
+    Ok(())
+}
+
 /// One map, no pyramid, the largest values of bins, dropout.
 fn without_a_pyramid() -> DetectorConfig {
     let DetectorConfig { transform, body, rpn, roi, .. } = config(false);
