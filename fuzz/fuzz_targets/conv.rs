@@ -150,10 +150,37 @@ impl Case {
         // Winograd's patches and sums are some times larger than the values, and so are their rounding errors.
         let terms = if matches!(method, Method::Winograd(_)) { 40 * self.shape.taps() } else { self.shape.taps() };
         assert_close(&format!("{method:?}"), &result, &exact, terms);
+        if !self.shortcut {
+            self.pooled(method, &x, Filters { weights: Packed::Full(&packed), bias: &bias }, activation, &result)?;
+        }
 
         let half: Vec<f16> = packed.iter().map(|&weight| f16::from_f32(weight)).collect();
         let rounded: Vec<f32> = half.iter().map(|weight| weight.to_f32()).collect();
         assert_eq!(run(Packed::Half(&half))?, run(Packed::Full(&rounded))?, "{method:?}: weights in half precision are as exact");
+        Ok(())
+    }
+
+    /// With the pool behind, if the method can do it: the largest values of the squares of what it gives without.
+    fn pooled(&self, method: Method, x: &[f32], filters: Filters, activation: Activation, apart: &[f32]) -> Result<(), ShapeError> {
+        let [input, output, _] = self.layouts()?;
+        let [channels, rows, columns] = output.size();
+        let Ok(pooled) = Maps::blocked([channels, rows / 2, columns / 2]) else { return Ok(()) };
+        let pooled = pooled.with_margin(output.margin())?;
+        let Some(conv) = blocked::Conv2d::pooled(self.shape, [input, pooled], method)? else { return Ok(()) };
+        let mut y = vec![0.0; self.n * pooled.image()];
+        conv.forward(self.n, x, filters, Epilogue { add: None, activation }, &mut y, &mut Scratch::new())?;
+        let squares = |plane: &[f32]| -> Vec<f32> {
+            let largest = |row: usize, column: usize| {
+                let corner = 2 * row * columns + 2 * column;
+                [0, 1, columns, columns + 1].into_iter().fold(f32::NEG_INFINITY, |largest, step| largest.max(plane[corner + step]))
+            };
+            (0..rows / 2)
+                .flat_map(|row| (0..columns / 2).map(move |column| (row, column)))
+                .map(|(row, column)| largest(row, column))
+                .collect()
+        };
+        let expected: Vec<f32> = apart.chunks_exact(rows * columns).flat_map(squares).collect();
+        assert_eq!(y, self.copy(&expected, pooled), "{method:?} with the pool behind");
         Ok(())
     }
 

@@ -47,12 +47,21 @@ impl Case {
     fn plan(&self, method: Method) -> Result<Option<blocked::Conv2d>, ShapeError> {
         let shape = self.shape();
         let [rows, columns] = shape.output();
-        let maps = |index: usize, size: [usize; 3]| {
-            let maps = if self.planar[index] { Maps::planar(size)? } else { Maps::blocked(size)? };
-            maps.with_margin(self.margins[index].map(|number| number.0))
-        };
         let output = [shape.c_out, rows, columns];
-        blocked::Conv2d::new(shape, [maps(0, [shape.c_in, shape.h, shape.w])?, maps(1, output)?, maps(2, output)?], method)
+        let layouts = [self.maps(0, [shape.c_in, shape.h, shape.w])?, self.maps(1, output)?, self.maps(2, output)?];
+        blocked::Conv2d::new(shape, layouts, method)
+    }
+
+    fn plan_with_pool(&self, method: Method) -> Result<Option<blocked::Conv2d>, ShapeError> {
+        let shape = self.shape();
+        let [rows, columns] = shape.output();
+        let layouts = [self.maps(0, [shape.c_in, shape.h, shape.w])?, self.maps(1, [shape.c_out, rows / 2, columns / 2])?];
+        blocked::Conv2d::pooled(shape, layouts, method)
+    }
+
+    fn maps(&self, index: usize, size: [usize; 3]) -> Result<Maps, ShapeError> {
+        let maps = if self.planar[index] { Maps::planar(size)? } else { Maps::blocked(size)? };
+        maps.with_margin(self.margins[index].map(|number| number.0))
     }
 }
 
@@ -67,7 +76,7 @@ fuzz_target!(|case: Case| {
     }
     let _ = Weights::new(&weights, &shape);
     for method in [Method::Direct, Method::Winograd(2), Method::Winograd(case.side.0), Method::Depthwise, Method::Merged] {
-        if let Ok(Some(conv)) = case.plan(method) {
+        for conv in [case.plan(method), case.plan_with_pool(method)].into_iter().flatten().flatten() {
             assert!(Weights::new(&[], &shape).is_err() && conv.packed() > 0, "there is no convolution without weights");
         }
     }

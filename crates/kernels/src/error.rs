@@ -51,6 +51,9 @@ pub enum ShapeError {
         /// Pixels from one input's window to the next.
         stride: usize,
     },
+    /// Maps to be added to a convolution whose results only a pool sees.
+    #[error("nothing can be added to a convolution that is planned with the pool behind it")]
+    Added,
     /// A slice of the wrong length.
     #[error("{what} holds {given} values, its shape {shape:?} has {expected}")]
     Length {

@@ -168,10 +168,29 @@ fn a_pool_behind_other_ways_is_refused() -> Result<(), ShapeError> {
     let case = Case { parts: [true, false], ..plain(square(32, 32, 8, 3), 1) };
     let scratch = &mut Scratch::new();
     assert!(case.run_pooled(Method::Direct, scratch)?.is_none());
-    assert!(matches!(case.run_pooled(Method::Winograd(4), scratch), Err(ShapeError::Maps { .. })));
+    assert!(matches!(case.run_pooled(Method::Winograd(4), scratch), Err(ShapeError::Added)));
     let [input, output, _] = case.layouts()?;
-    let wrong = Conv2d::pooled(case.shape, [input, output], Method::Winograd(4));
-    assert!(matches!(wrong, Err(ShapeError::Maps { given: [32, 8, 8], expected: [32, 4, 4] })));
+    for method in [Method::Direct, Method::Winograd(4)] {
+        let wrong = Conv2d::pooled(case.shape, [input, output], method);
+        assert!(matches!(wrong, Err(ShapeError::Maps { given: [32, 8, 8], expected: [32, 4, 4] })));
+    }
+    Ok(())
+}
+
+/// Several runs of tiles, on one thread and on more; no images.
+#[test]
+fn pools_behind_large_maps() -> Result<(), ShapeError> {
+    for (shape, n) in [(square(20, 70, 61, 3), 2), (square(64, 200, 14, 3), 1), (square(20, 20, 6, 3), 0)] {
+        let case = Case { parts: [false, true], ..plain(shape, n) };
+        let [h, w] = shape.output();
+        let squares = Pool2dShape { c: shape.c_out, h, w, kernel: [2; 2], stride: [2; 2], padding: [0; 2], ceil_mode: false };
+        for method in [Method::Winograd(2), Method::Winograd(4)] {
+            let apart = case.run(method, &mut Scratch::new())?.expect("it applies");
+            let expected = pooled(squares, n, |layouts| Pool::max(squares, layouts), &apart)?;
+            assert_eq!(case.run_pooled(method, &mut Scratch::new())?, Some(expected));
+            same_on_any_threads(|| case.run_pooled(method, &mut Scratch::new()).ok().flatten().unwrap_or_default());
+        }
+    }
     Ok(())
 }
 
@@ -224,6 +243,13 @@ fn activations_keep_nan() -> Result<(), ShapeError> {
             let mut result = unwritten(20 * 36);
             layouts[1].copy(1, &y, &Maps::planar([20, 6, 6])?, &mut result)?;
             assert!(result.iter().all(|value| value.is_nan()), "{method:?}, {activation:?}");
+            let squares = Maps::blocked([20, 3, 3])?;
+            if let Some(conv) = Conv2d::pooled(case.shape, [layouts[0], squares], method)? {
+                let (mut y, mut result) = (vec![0.0; squares.image()], unwritten(20 * 9));
+                conv.forward(1, &x, filters, Epilogue { add: None, activation }, &mut y, &mut Scratch::new())?;
+                squares.copy(1, &y, &Maps::planar([20, 3, 3])?, &mut result)?;
+                assert!(result.iter().all(|value| value.is_nan()), "{method:?}, {activation:?}, with the pool behind");
+            }
         }
     }
     Ok(())
@@ -303,11 +329,15 @@ fn weights_in_half_precision() -> Result<(), ShapeError> {
         let half: Vec<f16> = weights.iter().map(|&weight| f16::from_f32(weight)).collect();
         let mut x = unwritten(2 * layouts[0].image());
         Maps::planar(layouts[0].size())?.copy(2, &case.values().x, &layouts[0], &mut x)?;
-        let run = |weights| {
-            let mut y = vec![0.0; 2 * layouts[1].image()];
+        let run = |conv: &Conv2d, output: &Maps, weights| {
+            let mut y = vec![0.0; 2 * output.image()];
             conv.forward(2, &x, Filters { weights, bias: &bias }, Epilogue::default(), &mut y, &mut Scratch::new()).map(|()| y)
         };
-        assert_eq!(run(Packed::Full(&weights))?, run(Packed::Half(&half))?);
+        assert_eq!(run(&conv, &layouts[1], Packed::Full(&weights))?, run(&conv, &layouts[1], Packed::Half(&half))?);
+        let squares = Maps::blocked([70, 6, 6])?;
+        if let Some(conv) = Conv2d::pooled(case.shape, [layouts[0], squares], method)? {
+            assert_eq!(run(&conv, &squares, Packed::Full(&weights))?, run(&conv, &squares, Packed::Half(&half))?);
+        }
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Networks on maps whose channels lie side by side, as many as a vector has floats: the layout of inference.
 //!
-//! Weights are packed once, and a convolution may do with its result what follows it (add a shortcut, an activation) while it is in
-//! registers. Maps carry a margin of zeros, so that no convolution has to look where its input ends.
+//! Weights are packed once, and a convolution may do with its result what follows it (add a shortcut, an activation, the largest values of squares)
+//! while it is in registers. Maps carry a margin of zeros, so that no convolution has to look where its input ends.
 
 mod depthwise;
 mod direct;
@@ -278,23 +278,22 @@ impl Conv2d {
         Ok(algorithm.map(|algorithm| Self { shape, input, output, added: Some(added), algorithm }))
     }
 
-    /// The plan for a convolution with the maxima of squares of 2×2 of its results, which never go to memory themselves: the output has half
-    /// the rows and columns, rounded down. Nothing can be added.
+    /// The plan for a convolution and the pool behind it, the largest values of squares of 2×2 pixels: the output has half the rows and columns,
+    /// rounded down, and the convolution's own results do not go to memory. Nothing can be added to them.
     ///
-    /// None where the method is not Winograd's or cannot do it, see [`new`](Self::new), and where no square is whole.
+    /// None where the method is not Winograd's, or cannot do it, see [`new`](Self::new).
     ///
     /// # Errors
     /// As for [`new`](Self::new).
     pub fn pooled(shape: Conv2dShape, [input, output]: [Maps; 2], method: Method) -> Result<Option<Self>, ShapeError> {
         shape.check()?;
         let [rows, columns] = shape.output().map(|pixels| pixels / 2);
-        let Method::Winograd(side) = method else { return Ok(None) };
-        if rows == 0 || columns == 0 || !is_moderate(&shape) {
-            return Ok(None);
-        }
         sizes_are([(input, [shape.c_in, shape.h, shape.w]), (output, [shape.c_out, rows, columns])])?;
-        let algorithm = Winograd::new(shape, side, [input, output], true).map(Algorithm::Winograd);
-        Ok(algorithm.map(|algorithm| Self { shape, input, output, added: None, algorithm }))
+        let algorithm = match method {
+            Method::Winograd(side) if is_moderate(&shape) => Winograd::new(shape, side, [input, output], true),
+            _ => None,
+        };
+        Ok(algorithm.map(|winograd| Self { shape, input, output, added: None, algorithm: Algorithm::Winograd(winograd) }))
     }
 
     /// The method that is likely the fastest for n images, if the channels of the input lie side by side.
@@ -364,8 +363,9 @@ impl Conv2d {
         expect("the packed bias", filters.bias, &[self.packed_bias()])?;
         expect("y", y, &[n, self.output.image()])?;
         if let Some((maps, values)) = epilogue.add {
-            if Some(*maps) != self.added {
-                return Err(ShapeError::Maps { given: maps.size(), expected: self.added.map_or([0; 3], |added| added.size()) });
+            let expected = self.added.ok_or(ShapeError::Added)?;
+            if *maps != expected {
+                return Err(ShapeError::Maps { given: maps.size(), expected: expected.size() });
             }
             expect("what is added", values, &[n, maps.image()])?;
         }

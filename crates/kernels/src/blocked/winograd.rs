@@ -3,7 +3,8 @@
 //!
 //! A tile of M×M outputs needs a patch of A×A inputs, A = M + 2. Patches and filters are transformed, multiplied place by place -
 //! for each of the A² places a product of matrices (tiles × channels) · (channels × filters) - and the sums are transformed back:
-//! A² multiplications for M² outputs where the plain way takes 9·M². Rounding errors grow with M; M is 2 or 4 here.
+//! A² multiplications for M² outputs where the plain way takes 9·M². Rounding errors grow with M; M is 2 or 4 here, so that a tile is made
+//! of whole squares of 2×2 pixels, whose largest values may be all that is written.
 #![allow(unsafe_code)] // the innermost loops read without checks; threads write parts of one output
 
 mod gradient;
@@ -331,12 +332,11 @@ impl Stage<'_> {
         }
     }
 
-    /// Transforms a tile's sums back, all filters, and writes what lies inside the output.
+    /// Transforms a tile's sums back, all filters, and writes them.
     #[inline(always)]
     fn output<S: Simd, const M: usize, const A: usize>(&self, simd: S, tile: usize) {
         let (lanes, plan) = (S::F32_LANES, self.plan);
         let (image, [row, column]) = plan.place(self.first + tile);
-        let [height, width] = plan.shape.output();
         let zero = simd.splat_f32s(0.0);
         for group in 0..plan.output.groups() {
             let at = |place: usize| (place * self.run + tile) * plan.filters() + group * lanes;
@@ -354,51 +354,90 @@ impl Stage<'_> {
                     half[i][j] = column[i];
                 }
             }
-            let bias = S::as_simd_f32s(&self.filters.bias[group * lanes..][..lanes]).0[0];
-            let [rows, columns] = [M.min(height - row), M.min(width - column)];
-            // The tile's pixels in the output: its own, or those of its squares that lie inside with all their pixels.
-            let shrink = if plan.pooled { 2 } else { 1 };
-            let inside = [rows / shrink, columns / shrink];
-            if inside.contains(&0) {
-                continue;
+            if plan.pooled {
+                self.write_squares::<S, M, A>(simd, half, image, group, [row / 2, column / 2]);
+            } else {
+                self.write::<S, M, A>(simd, half, image, group, [row, column]);
             }
-            let pixel = |maps: &Maps, i: usize, j: usize| {
-                let pixel = (row / shrink + i) * maps.row() + (column / shrink + j) * lanes;
-                image * maps.image() + group * maps.group() + maps.origin([0; 2]) + pixel
-            };
-            let first = pixel(&plan.output, 0, 0);
-            // SAFETY: the pixels of a tile belong to it alone.
-            let y = unsafe { self.y.pointer(first..pixel(&plan.output, inside[0] - 1, inside[1] - 1) + lanes) };
-            // SAFETY: the places that are asked for are the range's.
-            let place = |i: usize, j: usize| unsafe { y.add(pixel(&plan.output, i, j) - first).cast::<S::f32s>() };
-            let mut above = [zero; M];
-            for (i, half) in half.into_iter().enumerate() {
-                let outputs = transform::output::<S, M, A>(simd, half);
-                if plan.pooled {
-                    for j in (0..M).step_by(2) {
-                        let left = activate(simd, self.epilogue.activation, simd.add_f32s(outputs[j], bias));
-                        let right = activate(simd, self.epilogue.activation, simd.add_f32s(outputs[j + 1], bias));
-                        let pair = larger(simd, left, right);
-                        if i % 2 == 0 {
-                            above[j / 2] = pair;
-                        } else if i / 2 < inside[0] && j / 2 < inside[1] {
-                            // SAFETY: a place of the output that is this tile's.
-                            unsafe { place(i / 2, j / 2).write_unaligned(larger(simd, above[j / 2], pair)) };
-                        }
-                    }
+        }
+    }
+
+    /// Writes the pixels of a tile that lie inside the output. `half` is transformed back along its columns.
+    #[inline(always)]
+    fn write<S: Simd, const M: usize, const A: usize>(
+        &self,
+        simd: S,
+        half: [[S::f32s; A]; M],
+        image: usize,
+        group: usize,
+        [row, column]: [usize; 2],
+    ) {
+        let (lanes, output) = (S::F32_LANES, &self.plan.output);
+        let [_, height, width] = output.size();
+        let [rows, columns] = [M.min(height - row), M.min(width - column)];
+        let bias = S::as_simd_f32s(&self.filters.bias[group * lanes..][..lanes]).0[0];
+        let pixel = |maps: &Maps, i: usize, j: usize| {
+            let pixel = (row + i) * maps.row() + (column + j) * lanes;
+            image * maps.image() + group * maps.group() + maps.origin([0; 2]) + pixel
+        };
+        let first = pixel(output, 0, 0);
+        // SAFETY: the pixels of a tile belong to it alone.
+        let y = unsafe { self.y.pointer(first..pixel(output, rows - 1, columns - 1) + lanes) };
+        for (i, half) in half.into_iter().enumerate() {
+            let outputs = transform::output::<S, M, A>(simd, half);
+            for (j, value) in outputs.into_iter().enumerate() {
+                if i >= rows || j >= columns {
                     continue;
                 }
-                for (j, value) in outputs.into_iter().enumerate() {
-                    if i >= rows || j >= columns {
-                        continue;
-                    }
-                    let mut value = simd.add_f32s(value, bias);
-                    if let Some((maps, added)) = self.epilogue.add {
-                        value = simd.add_f32s(value, S::as_simd_f32s(&added[pixel(maps, i, j)..][..lanes]).0[0]);
-                    }
-                    // SAFETY: as above.
-                    unsafe { place(i, j).write_unaligned(activate(simd, self.epilogue.activation, value)) };
+                let mut value = simd.add_f32s(value, bias);
+                if let Some((maps, added)) = self.epilogue.add {
+                    value = simd.add_f32s(value, S::as_simd_f32s(&added[pixel(maps, i, j)..][..lanes]).0[0]);
                 }
+                value = activate(simd, self.epilogue.activation, value);
+                // SAFETY: the place is one of the range's.
+                unsafe { y.add(pixel(output, i, j) - first).cast::<S::f32s>().write_unaligned(value) };
+            }
+        }
+    }
+
+    /// Writes the largest values of a tile's squares of 2×2 pixels, from this row and column of the output on; squares that are not whole have no
+    /// place there.
+    #[inline(always)]
+    fn write_squares<S: Simd, const M: usize, const A: usize>(
+        &self,
+        simd: S,
+        half: [[S::f32s; A]; M],
+        image: usize,
+        group: usize,
+        [row, column]: [usize; 2],
+    ) {
+        let (lanes, output) = (S::F32_LANES, &self.plan.output);
+        let [_, height, width] = output.size();
+        let [rows, columns] = [(M / 2).min(height - row.min(height)), (M / 2).min(width - column.min(width))];
+        if rows == 0 || columns == 0 {
+            return;
+        }
+        let bias = S::as_simd_f32s(&self.filters.bias[group * lanes..][..lanes]).0[0];
+        let pixel = |i: usize, j: usize| {
+            let pixel = (row + i) * output.row() + (column + j) * lanes;
+            image * output.image() + group * output.group() + output.origin([0; 2]) + pixel
+        };
+        let first = pixel(0, 0);
+        // SAFETY: the pixels of a tile's squares belong to it alone.
+        let y = unsafe { self.y.pointer(first..pixel(rows - 1, columns - 1) + lanes) };
+        for i in 0..M / 2 {
+            let upper = transform::output::<S, M, A>(simd, half[2 * i]);
+            let lower = transform::output::<S, M, A>(simd, half[2 * i + 1]);
+            for j in 0..M / 2 {
+                if i >= rows || j >= columns {
+                    continue;
+                }
+                let mut largest = simd.splat_f32s(f32::NEG_INFINITY);
+                for value in [upper[2 * j], upper[2 * j + 1], lower[2 * j], lower[2 * j + 1]] {
+                    largest = larger(simd, largest, activate(simd, self.epilogue.activation, simd.add_f32s(value, bias)));
+                }
+                // SAFETY: the place is one of the range's.
+                unsafe { y.add(pixel(i, j) - first).cast::<S::f32s>().write_unaligned(largest) };
             }
         }
     }

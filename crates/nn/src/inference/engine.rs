@@ -57,8 +57,8 @@ enum Planned {
     PlainConv(Box<cirio_kernels::Conv2d>),
     Linear(cirio_kernels::Linear),
     Pool(Pool),
-    /// By the operation before it: the value is there already.
-    Done,
+    /// Into the operation before it, which gives its value too.
+    Fused,
     Flatten,
     Add,
     Scale(Scale),
@@ -157,8 +157,10 @@ impl Engine {
         plan.furnish();
         plan.take(images)?;
         for (index, node) in self.graph.nodes.iter().enumerate() {
-            plan.step(index, node, &mut scratch).map_err(|error| in_layer(error, &node.name))?;
-            observe(&node.name);
+            if !matches!(plan.steps[index], Planned::Fused) {
+                plan.step(index, node, &mut scratch).map_err(|error| in_layer(error, &node.name))?;
+                observe(&node.name);
+            }
         }
         let outputs = self.graph.outputs.iter().map(|&value| plan.tensor(value)).collect();
         plan.let_go();
@@ -236,9 +238,6 @@ impl Plan {
     /// Computes one operation's value.
     fn step(&mut self, index: usize, node: &Node, scratch: &mut Scratch) -> Result<()> {
         let Value { layout, slot } = self.values[index + 1];
-        if matches!(self.steps[index], Planned::Done) {
-            return Ok(());
-        }
         let mut memory = std::mem::take(&mut self.slots[slot]);
         let y = &mut memory[..layout.len(self.n)];
         let done = self.compute(index, node, layout, y, scratch);
@@ -346,8 +345,8 @@ struct Planner<'a> {
     free: Vec<usize>,
     /// For each value, the last operation that takes it.
     last_uses: Vec<usize>,
-    /// The pool whose value the convolution before it gives.
-    done: Option<usize>,
+    /// The pool that is fused into the convolution before it.
+    fused: Option<usize>,
 }
 
 impl<'a> Planner<'a> {
@@ -368,7 +367,7 @@ impl<'a> Planner<'a> {
             slots: Vec::new(),
             free: Vec::new(),
             last_uses: graph.last_uses(),
-            done: None,
+            fused: None,
         }
     }
 
@@ -378,7 +377,8 @@ impl<'a> Planner<'a> {
         let mut steps = Vec::with_capacity(self.graph.nodes.len());
         for index in 0..self.graph.nodes.len() {
             let (step, layout) = self.node(index).map_err(|error| in_layer(error, &self.graph.nodes[index].name))?;
-            if let Planned::Done = step {
+            if let Planned::Fused = step {
+                // The convolution before it has written it there, and the place is used on.
                 self.values.push(self.values[index]);
             } else {
                 self.place(layout);
@@ -437,7 +437,7 @@ impl<'a> Planner<'a> {
                 let planned = plan_conv(conv, n, self.half, shape, [input, output, added])?;
                 match self.with_pool(index, conv, shape, input)? {
                     Some((conv, pooled)) => {
-                        self.done = Some(index + 1);
+                        self.fused = Some(index + 1);
                         (Planned::Conv(Box::new(conv)), Layout::Maps(pooled))
                     }
                     None => (planned, Layout::Maps(output)),
@@ -452,7 +452,7 @@ impl<'a> Planner<'a> {
                 }
                 (Planned::Linear(cirio_kernels::Linear::new(expected, outputs).map_err(Error::wrap)?), Layout::Vector(outputs))
             }
-            Op::MaxPool(_) if self.done == Some(index) => (Planned::Done, inputs[0]),
+            Op::MaxPool(_) if self.fused == Some(index) => (Planned::Fused, inputs[0]),
             Op::MaxPool(window) => {
                 let (shape, layouts) = pool(window, inputs[0].maps()?, blocked)?;
                 (Planned::Pool(Pool::max(shape, layouts).map_err(Error::wrap)?), Layout::Maps(layouts[1]))
@@ -491,25 +491,29 @@ impl<'a> Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// A convolution that gives the value of the pool behind it, and that value's layout; none where it is not such a pool, others want the
+    /// A convolution that gives the value of the pool behind it, and that value's layout; none where there is no such pool, others want the
     /// convolution's own value, or the way that its weights are packed for cannot do it.
     fn with_pool(&self, index: usize, conv: &Conv, shape: Conv2dShape, input: Maps) -> Result<Option<(Conv2d, Maps)>> {
-        let (nodes, value, [rows, columns]) = (&self.graph.nodes, index + 1, shape.output());
-        let Some(Node { op: Op::MaxPool(window), .. }) = nodes.get(index + 1).filter(|_| self.last_uses[value] == index + 1) else {
+        let value = index + 1;
+        let Some(Op::MaxPool(window)) = self.graph.nodes.get(index + 1).map(|node| &node.op) else { return Ok(None) };
+        let Some(ConvWeights::Packed(method, ..)) = conv.packed.get() else { return Ok(None) };
+        let has_shortcut = self.graph.nodes[index].inputs.len() > 1;
+        if has_shortcut || self.last_uses[value] != index + 1 || !in_squares(window, shape.output()) {
             return Ok(None);
-        };
-        let squares = Pool2dConfig { kernel: [2; 2], stride: [2; 2], padding: [0; 2], ceil_mode: window.ceil_mode };
-        let whole = rows.min(columns) >= 2 && !(window.ceil_mode && rows % 2 + columns % 2 > 0);
-        let (Some(ConvWeights::Packed(method, ..)), true) =
-            (conv.packed.get(), nodes[index].inputs.len() == 1 && *window == squares && whole)
-        else {
-            return Ok(None);
-        };
-        let pooled = Maps::blocked([shape.c_out, rows / 2, columns / 2]).and_then(|maps| maps.with_margin(self.margins[value + 1]));
+        }
+        let [rows, columns] = shape.output().map(|pixels| pixels / 2);
+        let pooled = Maps::blocked([shape.c_out, rows, columns]).and_then(|maps| maps.with_margin(self.margins[value + 1]));
         let pooled = pooled.map_err(Error::wrap)?;
         let plan = Conv2d::pooled(shape, [input, pooled], *method).map_err(Error::wrap)?;
         Ok(plan.map(|plan| (plan, pooled)))
     }
+}
+
+/// Whether a pool takes whole squares of 2×2 pixels of maps of this size, and what is left over counts for nothing.
+fn in_squares(window: &Pool2dConfig, [rows, columns]: [usize; 2]) -> bool {
+    let Pool2dConfig { kernel, stride, padding, ceil_mode } = window;
+    let left_over = rows % 2 + columns % 2 > 0;
+    (*kernel, *stride, *padding) == ([2; 2], [2; 2], [0; 2]) && rows.min(columns) >= 2 && !(*ceil_mode && left_over)
 }
 
 fn conv_shape(conv: &Conv, input: &Maps) -> Result<Conv2dShape> {
@@ -592,19 +596,26 @@ mod tests {
         idle.iter().map(|team| team.size[2]).collect()
     }
 
-    /// But for the second, whose own value is wanted.
-    #[test]
-    fn convolutions_give_the_pools_behind_them() -> crate::Result<()> {
-        let conv = |filters: usize| crate::layer::Conv2d { padding: [1; 2], ..crate::layer::conv(filters, 3) };
-        let layers = [32; 3].into_iter().enumerate().fold(crate::Layers::new([32, 128, 128]), |layers, (index, filters)| {
-            layers.then(format!("conv{index}"), conv(filters)).then(format!("pool{index}"), crate::layer::max_pool(2))
+    /// Which of the pools behind three convolutions are fused into them, for images of a size.
+    fn fused(ceil_mode: bool, taps: &[&str], [h, w]: [usize; 2]) -> crate::Result<Vec<bool>> {
+        let conv = || crate::layer::Conv2d { padding: [1; 2], ..crate::layer::conv(64, 3) };
+        let pool = || crate::layer::MaxPool2d(Pool2dConfig { ceil_mode, ..crate::layer::max_pool(2).0 });
+        let layers = (0..3).fold(crate::Layers::new([64, h, w]), |layers, index| {
+            layers.then(format!("conv{index}"), conv()).then(format!("pool{index}"), pool())
         });
         let store = crate::Store::new(0, candle_core::DType::F32, &Device::Cpu);
-        let config = crate::InferenceConfig { taps: ["conv1", "pool2"].map(str::to_owned).to_vec(), half_weights: false };
+        let config = crate::InferenceConfig { taps: taps.iter().map(|&tap| tap.to_owned()).collect(), half_weights: false };
         let graph = Graph::new(&layers.build(store.var_builder())?, &config)?;
-        let plan = Planner::new(&graph, false, [1, 32, 128, 128]).plan()?;
-        let done: Vec<bool> = plan.steps.iter().skip(1).step_by(2).map(|step| matches!(step, Planned::Done)).collect();
-        assert_eq!(done, [true, false, true]);
+        let plan = Planner::new(&graph, false, [1, 64, h, w]).plan()?;
+        Ok(plan.steps.iter().skip(1).step_by(2).map(|step| matches!(step, Planned::Fused)).collect())
+    }
+
+    #[test]
+    fn pools_are_fused_into_the_convolutions_before_them() -> crate::Result<()> {
+        assert_eq!(fused(false, &[], [96, 97])?, [true; 3]);
+        assert_eq!(fused(true, &[], [96, 96])?, [true; 3]);
+        assert_eq!(fused(true, &[], [100, 96])?, [true, true, false], "a row is left over behind the third");
+        assert_eq!(fused(false, &["conv1", "pool2"], [96, 96])?, [true, false, true], "the second's own value is wanted");
         Ok(())
     }
 

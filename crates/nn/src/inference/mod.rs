@@ -12,9 +12,10 @@ use graph::Graph;
 /// A network for evaluation alone, made by [`Stack::for_inference`].
 ///
 /// On the CPU, in f32: batch norms are folded into the convolutions before them, shortcuts and activations are computed as convolutions
-/// finish, maps have their channels side by side, each thread takes some images through all of a small network, and each convolution's algorithm is chosen at the first pass, when its weights
-/// are packed for it. Later passes over as many images of the same size allocate little but their result; another size
-/// only makes a new plan. On other devices and in other types the network's layers run as they are.
+/// finish, and so are pools of 2×2 pixels behind some of them; maps have their channels side by side, each thread takes some images through
+/// all of a small network, and each convolution's algorithm is chosen at the first pass, when its weights are packed for it. Later passes over
+/// as many images of the same size allocate little but their result; another size only makes a new plan. On other devices and in other types
+/// the network's layers run as they are.
 ///
 /// Its answers differ from the network's by rounding: sums are taken in another order, and 3×3 filters may go by Winograd's way.
 /// Several threads can use it at the same time: each pass that runs beside another has its own plan and memory, the weights are shared.
@@ -74,7 +75,7 @@ impl Inference {
     }
 
     /// As [`forward`](Self::forward), and calls `observe` with the name of each layer when all images have passed it, e.g. to take its
-    /// time. What is fused into a layer before it is part of that. Small networks run faster unobserved, some images at a time.
+    /// time. What is fused into a layer before it is part of that, and is not named. Small networks run faster unobserved, some images at a time.
     ///
     /// # Errors
     /// As for [`forward`](Self::forward).
