@@ -1,10 +1,10 @@
 //! A detector with its weights, from the flags that choose them.
 
 use anyhow::{Context, Result, bail};
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use cirio::DetectorModel;
 use cirio::nn::Weights;
-use cirio_detection::{Detector, DetectorConfig};
+use cirio_detection::{Detection, Detector, DetectorConfig};
 use cirio_hub::{Resolved, spelling};
 use cirio_train::ObjectConfig;
 
@@ -51,6 +51,26 @@ pub struct Finder {
     pub score: f64,
     /// The most objects that are shown.
     pub most: usize,
+    /// Whether the mirror image is looked at too.
+    pub mirrored: bool,
+}
+
+impl Finder {
+    /// The same, with the views of each picture that `--tta` asks for.
+    pub fn with_views(self, tta: parse::Tta) -> Result<Self> {
+        let mirrored = match tta {
+            parse::Tta::None => false,
+            parse::Tta::Flip => true,
+            parse::Tta::TenCrop => bail!(Usage(format!("--tta ten-crop: only for classifiers; {} takes flip", self.model.name))),
+        };
+        Ok(Self { mirrored, ..self })
+    }
+
+    /// The objects in a picture (3, H, W) with values in 0 … 1, the likeliest first.
+    pub fn find(&self, picture: Tensor) -> Result<Vec<Detection>> {
+        let found = if self.mirrored { self.detector.detect_mirrored_too(&[picture])? } else { self.detector.detect(&[picture])? };
+        Ok(found.into_iter().next().unwrap_or_default())
+    }
 }
 
 /// Weights that were found, and the detector that they are for.
@@ -91,7 +111,7 @@ impl Rules {
         config.roi.detections = if wanted.is_empty() { most } else { most.max(config.roi.detections) };
         let device = choice.device()?;
         let detector = config.load(&weights, &device).with_context(|| format!("{name} as {}", model.name))?.for_inference()?;
-        Ok(Finder { model, name, detector, device, classes, wanted, score, most })
+        Ok(Finder { model, name, detector, device, classes, wanted, score, most, mirrored: false })
     }
 
     /// What a detector is made of for weights that were found.

@@ -5,7 +5,7 @@ use cirio_train::Curve;
 use cirio_vision::Views;
 use clap::ValueEnum;
 
-/// `--tta`: views of each picture over which a prediction is averaged.
+/// `--tta`: views of each picture that a prediction is made of.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Tta {
     /// One view.

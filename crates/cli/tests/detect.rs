@@ -217,3 +217,22 @@ fn standard_input_and_files_that_are_not_written_over() {
     }
     fails(&["predict", &path(folder.path(), "*.jpg"), "--weights", weights("fasterrcnn_resnet18_fpn")], 1, &["no file matches"]);
 }
+
+/// The picture and its mirror image show the same articles, a little otherwise.
+#[test]
+fn the_mirror_image_has_a_say() {
+    let predict = |tta: &str| json(&["predict", "examples/images/scene.png", "--model", "maskrcnn_small", "--tta", tta, "--json"]);
+    let (one, both) = (predict("none"), predict("flip"));
+    let names = |document: &Value| -> Vec<String> {
+        let mut names: Vec<String> = objects(document).iter().map(|object| object["name"].to_string()).collect();
+        names.sort_unstable();
+        names
+    };
+    assert_eq!(names(&one), names(&both));
+    assert!(objects(&one).iter().zip(objects(&both)).all(|(one, both)| one["box"] != both["box"]), "{one} {both}");
+    let scenes = ["eval", "--model", "maskrcnn_small", "--data", "examples/data/scenes", "--split", "val", "--json", "--tta"];
+    let measure = |tta: &str| json(&[&scenes[..], &[tta]].concat())["bbox"].clone();
+    let (one, both) = (measure("none"), measure("flip"));
+    assert!(one["AP"] != both["AP"] && both["AP50"].as_f64().is_some_and(|ap| ap > 0.6), "{one} {both}");
+    fails(&["predict", SCENE, "--model", "maskrcnn_small", "--tta", "ten-crop"], 2, &["--tta ten-crop", "flip"]);
+}

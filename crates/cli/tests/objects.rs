@@ -143,7 +143,7 @@ fn what_makes_no_sense_is_said() {
     let output = common::cirio().args(published).env("HOME", folder.path()).env("CIRIO_CACHE", folder.path()).output().expect("it starts");
     common::failed(&output, 1, &["maskrcnn_resnet50_fpn_coco"]);
     fails(&["train", "--model", "maskrcnn_small", "--data", "examples/data/fashion-small"], 1, &["no labels of objects"]);
-    fails(&["eval", "--model", "maskrcnn_small", "--data", SCENES, "--split", "val", "--tta", "flip"], 2, &["--tta", "classifiers"]);
+    fails(&["eval", "--model", "maskrcnn_small", "--data", SCENES, "--split", "val", "--tta", "ten-crop"], 2, &["--tta", "flip"]);
     let lenet = ["eval", "--model", "lenet5", "--data", "examples/data/fashion-small"];
     for flags in [&["--save-json", "x.json"][..], &["--kind", "boxes"], &["--plot", "x.svg"], &["--frozen-bn-eps", "0"]] {
         fails(&[&lenet[..], flags].concat(), 2, &[flags[0], "detectors"]);

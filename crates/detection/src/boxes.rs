@@ -34,6 +34,11 @@ fn intersection(a: &Xyxy, b: &Xyxy) -> f32 {
     area([a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])])
 }
 
+/// The box in the mirror image of a picture of `width` pixels.
+pub fn mirror([left, upper, right, lower]: Xyxy, width: usize) -> Xyxy {
+    [width as f32 - right, upper, width as f32 - left, lower]
+}
+
 /// The smallest box around both.
 fn hull(a: &Xyxy, b: &Xyxy) -> Xyxy {
     [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])]

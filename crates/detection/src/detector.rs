@@ -7,10 +7,11 @@ use cirio_nn::{DropoutState, Parameter, Weights};
 use rand_chacha::ChaCha8Rng;
 
 use crate::part::join;
+use crate::roi::Candidates;
 use crate::trace::Pass;
 use crate::{
     Backbone, Batch, Body, BoxBranch, Detection, Error, FpnConfig, KeypointBranch, KeypointConfig, Losses, MaskBranch, MaskConfig, Mode,
-    Result, RoiConfig, Rpn, RpnConfig, Target, Trace, Transform, backbone, boxes, names, regions,
+    Objectness, Proposal, Result, RoiConfig, Rpn, RpnConfig, Target, Trace, Transform, backbone, boxes, names, regions,
 };
 
 /// What a detector is made of.
@@ -83,6 +84,22 @@ pub fn spelt_today(weights: &Weights) -> Result<Weights> {
     Ok(weights.respelled(|name, shape| (names::today(name), shape.to_vec()))?)
 }
 
+/// What the stages before the choice of objects give for a batch of pictures.
+struct View {
+    batch: Batch,
+    levels: Vec<Tensor>,
+    said: Objectness,
+    proposals: Vec<Vec<Proposal>>,
+    candidates: Vec<Candidates>,
+}
+
+/// Takes boxes from pixels of the resized pictures to those of the pictures as they were given.
+fn as_given(batch: &Batch, found: &mut [Vec<Detection>]) {
+    for (found, (&size, &original)) in found.iter_mut().zip(batch.sizes.iter().zip(&batch.originals)) {
+        found.iter_mut().for_each(|detection| detection.bounds = boxes::resize(detection.bounds, size, original));
+    }
+}
+
 /// A detector with its weights. Those are named as torchvision's: `backbone.…`, `rpn.…`, `roi_heads.…`.
 ///
 /// Its stages can be called one by one: [`batch`](Self::batch), [`Backbone::forward`], [`Rpn::forward`] and [`proposals`](Rpn::proposals),
@@ -118,25 +135,57 @@ impl Detector {
         self.pass(std::slice::from_ref(picture))?.trace()
     }
 
+    /// The objects that the pictures and their mirror images show together: what may be an object in one view or the other is one list, of
+    /// which the best stay, and a mask is the mean of what both views say. It takes twice the time of [`detect`](Self::detect), and finds and
+    /// names a little better.
+    ///
+    /// Key points are looked for in the pictures as they are. [`Detection::proposal`] counts those of the mirror image behind the picture's.
+    ///
+    /// # Errors
+    /// As [`detect`](Self::detect).
+    pub fn detect_mirrored_too(&self, pictures: &[Tensor]) -> Result<Vec<Vec<Detection>>> {
+        let mut view = self.look(pictures)?;
+        let mirrored = pictures.iter().map(|picture| picture.flip(&[2])).collect::<candle_core::Result<Vec<_>>>()?;
+        let mirrored = self.look(&mirrored)?;
+        let images = view.candidates.iter_mut().zip(mirrored.candidates).zip(view.proposals.iter().zip(&view.batch.sizes));
+        images.for_each(|((ours, theirs), (proposals, size))| ours.add_mirrored(theirs, size[1], proposals.len()));
+        let mut found: Vec<Vec<Detection>> = view.candidates.iter().map(|candidates| self.boxes.best(candidates)).collect();
+        let seen = |levels| self.backbone.for_regions(levels);
+        if let Some(mask) = &self.mask {
+            mask.add_of_both([(seen(&view.levels), &view.batch), (seen(&mirrored.levels), &mirrored.batch)], &mut found)?;
+        }
+        if let Some(keypoints) = &self.keypoints {
+            keypoints.add(seen(&view.levels), &view.batch, &mut found)?;
+        }
+        as_given(&view.batch, &mut found);
+        Ok(found)
+    }
+
     /// All stages, one after the other.
     fn pass(&self, pictures: &[Tensor]) -> Result<Pass> {
-        let batch = self.batch(pictures)?;
-        let levels = self.backbone.forward(&batch.images, Mode::Evaluation)?;
-        let said = self.rpn.forward(&levels, Mode::Evaluation)?;
-        let proposals = self.rpn.proposals(&said, &batch, Mode::Evaluation)?;
-        let (seen, regions) = (self.backbone.for_regions(&levels), regions(&proposals));
-        let predictions = self.boxes.predict(&self.boxes.features(seen, &batch, &regions)?, Mode::Evaluation)?;
-        let mut detections = self.boxes.detections(&predictions, &regions, &batch)?;
+        let View { batch, levels, said, proposals, candidates } = self.look(pictures)?;
+        let seen = self.backbone.for_regions(&levels);
+        let mut detections: Vec<Vec<Detection>> = candidates.iter().map(|candidates| self.boxes.best(candidates)).collect();
         if let Some(mask) = &self.mask {
             mask.add(seen, &batch, &mut detections)?;
         }
         if let Some(keypoints) = &self.keypoints {
             keypoints.add(seen, &batch, &mut detections)?;
         }
-        for (found, (&size, &original)) in detections.iter_mut().zip(batch.sizes.iter().zip(&batch.originals)) {
-            found.iter_mut().for_each(|detection| detection.bounds = boxes::resize(detection.bounds, size, original));
-        }
+        as_given(&batch, &mut detections);
         Ok(Pass { batch, levels, said, proposals, detections })
+    }
+
+    /// The stages up to what may be an object.
+    fn look(&self, pictures: &[Tensor]) -> Result<View> {
+        let batch = self.batch(pictures)?;
+        let levels = self.backbone.forward(&batch.images, Mode::Evaluation)?;
+        let said = self.rpn.forward(&levels, Mode::Evaluation)?;
+        let proposals = self.rpn.proposals(&said, &batch, Mode::Evaluation)?;
+        let (seen, regions) = (self.backbone.for_regions(&levels), regions(&proposals));
+        let predictions = self.boxes.predict(&self.boxes.features(seen, &batch, &regions)?, Mode::Evaluation)?;
+        let candidates = self.boxes.candidates(&predictions, &regions, &batch)?;
+        Ok(View { batch, levels, said, proposals, candidates })
     }
 
     /// The losses of a step of training: `loss_classifier`, `loss_box_reg`, `loss_objectness`, `loss_rpn_box_reg`, with masks

@@ -53,7 +53,7 @@ pub use error::{Error, Result};
 pub use fpn::{Body, FpnConfig, Pyramid};
 pub use mask::{MaskBranch, MaskConfig};
 pub use matcher::{Match, Matcher};
-pub use nms::{batched_nms, nms, voted};
+pub use nms::{batched_nms, box_voting, nms};
 pub use part::{Mode, Part};
 pub use paste::Mask;
 pub use pose::{KeypointBranch, KeypointConfig};

@@ -96,11 +96,34 @@ impl MaskBranch {
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn add(&self, levels: &[Tensor], batch: &Batch, found: &mut [Vec<Detection>]) -> Result<()> {
-        let regions = regions_of(found);
-        let labels: Vec<u32> = found.iter().flatten().map(|detection| detection.label as u32).collect();
-        let logits = self.forward(levels, batch, &regions, &labels, Mode::Evaluation)?;
+        let probabilities = self.probabilities(levels, batch, found)?;
+        self.attach(batch, found, &probabilities)
+    }
+
+    /// The same, each mask the mean of what is seen in the picture and in its mirror image; both views with their batch and levels.
+    pub(crate) fn add_of_both(&self, [view, mirrored]: [(&[Tensor], &Batch); 2], found: &mut [Vec<Detection>]) -> Result<()> {
+        let mut probabilities = self.probabilities(view.0, view.1, found)?;
+        let mut turned = found.to_vec();
+        for (found, size) in turned.iter_mut().zip(&mirrored.1.sizes) {
+            found.iter_mut().for_each(|detection| detection.bounds = boxes::mirror(detection.bounds, size[1]));
+        }
+        let others = self.probabilities(mirrored.0, mirrored.1, &turned)?;
         let side = 2 * self.align.side;
-        let probabilities: Vec<f32> = ops::sigmoid(&logits)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        for (row, other) in probabilities.chunks_exact_mut(side).zip(others.chunks_exact(side)) {
+            row.iter_mut().zip(other.iter().rev()).for_each(|(here, there)| *here = (*here + there) / 2.0);
+        }
+        self.attach(view.1, found, &probabilities)
+    }
+
+    /// How probably each pixel of each object's mask is the object's: (R, 28, 28).
+    fn probabilities(&self, levels: &[Tensor], batch: &Batch, found: &[Vec<Detection>]) -> Result<Vec<f32>> {
+        let labels: Vec<u32> = found.iter().flatten().map(|detection| detection.label as u32).collect();
+        let logits = self.forward(levels, batch, &regions_of(found), &labels, Mode::Evaluation)?;
+        Ok(ops::sigmoid(&logits)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+    }
+
+    fn attach(&self, batch: &Batch, found: &mut [Vec<Detection>], probabilities: &[f32]) -> Result<()> {
+        let (side, regions) = (2 * self.align.side, regions_of(found));
         for ((detection, region), mask) in found.iter_mut().flatten().zip(&regions).zip(probabilities.chunks_exact(side * side)) {
             let (size, original) = (batch.sizes[region.image], batch.originals[region.image]);
             detection.mask = Some(Mask::new(mask.to_vec(), side, boxes::resize(region.bounds, size, original), original)?);

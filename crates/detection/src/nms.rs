@@ -35,21 +35,23 @@ pub fn batched_nms(boxes: &[Xyxy], scores: &[f32], classes: &[usize], threshold:
     stay
 }
 
-/// Box voting (Gidaris & Komodakis, "Object detection via a multi-region & semantic segmentation-aware CNN model", 2015, section 4.3): the box
-/// at `index` moves to the mean of the boxes of its class whose IoU with it is `overlap` at least, itself among them, weighted by their scores.
+/// Box voting (Gidaris & Komodakis, "Object detection via a multi-region & semantic segmentation-aware CNN model", 2015, arXiv 1505.01749,
+/// section 5): where the box at `index` goes, which is the mean of the boxes of its class whose IoU with it is at least `overlap`, weighted by their
+/// scores. It is one of them; those that [`nms()`] suppressed are meant to be.
 ///
-/// Boxes without an area, with edges that are not finite, or without a score over 0 stay where they are.
-pub fn voted(boxes: &[Xyxy], scores: &[f32], classes: &[usize], index: usize, overlap: f32) -> Xyxy {
-    let near = |other: &usize| {
-        classes[*other] == classes[index] && scores[*other] > 0.0 && iou(&boxes[index], &boxes[*other]) >= overlap.max(f32::MIN_POSITIVE)
-    };
+/// `overlap` is in 0 … 1, where 0 lets all vote that touch it; theirs is 0.5. A box whose score is not a finite number over 0, or that has no
+/// area or edges that are not finite, stays where it is, and has no vote.
+pub fn box_voting(boxes: &[Xyxy], scores: &[f32], classes: &[usize], index: usize, overlap: f64) -> Xyxy {
+    let votes = |score: f32| score.is_finite() && score > 0.0;
     let (mut sum, mut weight) = ([0.0; 4], 0.0);
-    for other in (0..boxes.len()).filter(near) {
-        let score = f64::from(scores[other]);
-        sum.iter_mut().zip(boxes[other]).for_each(|(sum, edge)| *sum += score * f64::from(edge));
-        weight += score;
+    for ((other, &score), class) in boxes.iter().zip(scores).zip(classes) {
+        let shared = iou(&boxes[index], other);
+        if *class == classes[index] && votes(score) && votes(scores[index]) && shared > 0.0 && f64::from(shared) >= overlap {
+            sum.iter_mut().zip(other).for_each(|(sum, &edge)| *sum += f64::from(score) * f64::from(edge));
+            weight += f64::from(score);
+        }
     }
-    if weight > 0.0 { sum.map(|sum| (sum / weight) as f32) } else { boxes[index] }
+    if weight > 0.0 { sum.map(|sum: f64| (sum / weight) as f32) } else { boxes[index] }
 }
 
 /// The sound boxes, sorted by their left edges, so that those that a box can suppress lie side by side: where the IoU of two boxes is over
@@ -138,7 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::boxes::{from_xywh, iou};
+    use crate::boxes::from_xywh;
 
     /// Strips of one row, so that an IoU is a ratio of lengths.
     fn strip(from: u8, to: u8) -> Xyxy {
@@ -159,16 +161,27 @@ mod tests {
     #[test]
     fn votes_by_hand() {
         let boxes = [strip(0, 10), strip(0, 8), strip(0, 5), strip(0, 9)];
-        let (scores, classes) = ([0.6, 0.2, 0.9, 0.7], [1, 1, 1, 2]);
+        let (scores, classes) = ([0.6, 0.2, 0.8, 0.7], [1, 1, 1, 2]);
+        let voted = |index, overlap| box_voting(&boxes, &scores, &classes, index, overlap);
         // IoU with the first: 1, 0.8 and 0.5; the last is of another class.
-        assert_eq!(voted(&boxes, &scores, &classes, 0, 0.9), boxes[0]);
-        assert_eq!(voted(&boxes, &scores, &classes, 0, 0.7), [0.0, 0.0, 9.5, 1.0]);
-        assert_eq!(voted(&boxes, &scores, &classes, 3, 0.0), boxes[3]);
-        // Nothing says where these are but themselves.
-        for strange in [[3.0, 0.0, 3.0, 1.0], [f32::NEG_INFINITY, 0.0, f32::INFINITY, 1.0]] {
-            assert_eq!(voted(&[strange, boxes[0]], &[0.5; 2], &[1; 2], 0, 0.0), strange);
+        assert_eq!(voted(0, 0.9), boxes[0]);
+        assert_eq!(voted(0, 0.6), [0.0, 0.0, 9.5, 1.0]);
+        assert_eq!(voted(0, 0.5), [0.0, 0.0, 7.25, 1.0]);
+        assert_eq!(voted(3, 0.0), boxes[3]);
+    }
+
+    #[test]
+    fn what_has_no_vote_stays() {
+        for strange in [[3.0, 0.0, 3.0, 1.0], [f32::NEG_INFINITY, 0.0, f32::INFINITY, 1.0], [f32::NAN, 0.0, 8.0, 1.0]] {
+            let stays = box_voting(&[strange, strip(0, 10)], &[0.5; 2], &[1; 2], 0, 0.0);
+            assert_eq!(stays.map(f32::to_bits), strange.map(f32::to_bits));
+            assert_eq!(box_voting(&[strip(0, 10), strange], &[0.5; 2], &[1; 2], 0, 0.0), strip(0, 10));
         }
-        assert_eq!(voted(&[boxes[0], boxes[1]], &[f32::NAN, 0.0], &[1; 2], 0, 0.5), boxes[0]);
+        for score in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+            let boxes = [strip(0, 10), strip(0, 8)];
+            assert_eq!(box_voting(&boxes, &[score, 0.5], &[1; 2], 0, 0.0), boxes[0], "{score}");
+            assert_eq!(box_voting(&boxes, &[0.5, score], &[1; 2], 0, 0.0), boxes[0], "{score}");
+        }
     }
 
     #[test]
@@ -221,18 +234,20 @@ mod tests {
             prop_assert_eq!(nms(&boxes, &scores, threshold), plain(&boxes, &scores, threshold));
         }
 
-        /// It lies inside the hull of those of its class that are near enough, however many are farther.
+        /// As it is defined: the mean over copies of each voter, as many as its score.
         #[test]
-        fn a_voted_box_is_among_its_voters(scored in any_boxes(), overlap in 0.1..1.0f32) {
+        fn a_voted_box_is_the_mean_of_its_voters(scored in any_boxes(), overlap in 0.1..1.0f64) {
             let (boxes, scores) = apart(&scored);
             let classes: Vec<usize> = (0..boxes.len()).map(|index| index % 2).collect();
-            for index in 0..boxes.len() {
-                let voter = |other: &usize| classes[*other] == classes[index] && iou(&boxes[index], &boxes[*other]) >= overlap;
-                let voters: Vec<Xyxy> = (0..boxes.len()).filter(voter).map(|other| boxes[other]).chain([boxes[index]]).collect();
-                let voted = voted(&boxes, &scores, &classes, index, overlap);
+            for index in (0..boxes.len()).filter(|&index| scores[index] > 0.0) {
+                let near = |&other: &usize| f64::from(iou(&boxes[index], &boxes[other])) >= overlap;
+                let voters = (0..boxes.len()).filter(|other| other % 2 == index % 2).filter(near);
+                let copies: Vec<Xyxy> = voters.flat_map(|other| vec![boxes[other]; scores[other] as usize]).collect();
+                let voted = box_voting(&boxes, &scores, &classes, index, overlap);
                 for edge in 0..4 {
-                    let all = || voters.iter().map(|voter| voter[edge]);
-                    prop_assert!((all().fold(f32::INFINITY, f32::min)..=all().fold(f32::NEG_INFINITY, f32::max)).contains(&voted[edge]));
+                    let mean = copies.iter().map(|copy| f64::from(copy[edge])).sum::<f64>() / copies.len() as f64;
+                    let expected = if copies.is_empty() { boxes[index][edge] } else { mean as f32 };
+                    prop_assert!((voted[edge] - expected).abs() < 1e-4, "{} {}", voted[edge], expected);
                 }
             }
         }

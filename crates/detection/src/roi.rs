@@ -12,7 +12,9 @@ use rand_chacha::ChaCha8Rng;
 use crate::boxes::{self, Xyxy};
 use crate::loss::smooth_l1;
 use crate::part::join;
-use crate::{Batch, BoxCoder, Detection, Error, Losses, Match, Matcher, Mode, Part, Proposal, Result, Sampler, Target, batched_nms, voted};
+use crate::{
+    Batch, BoxCoder, Detection, Error, Losses, Match, Matcher, Mode, Part, Proposal, Result, Sampler, Target, batched_nms, box_voting,
+};
 
 /// Where smooth L1 goes over from a parabola to a line.
 const BETA: f64 = 1.0 / 9.0;
@@ -240,8 +242,8 @@ pub struct RoiConfig {
     /// The IoU from which on the better of two detections of a class suppresses the other.
     pub overlap: f64,
     /// The IoU from which on the other boxes of its class, suppressed ones among them, have a say in where a detection is, see
-    /// [`voted`](crate::voted); none leaves it where its own proposal put it.
-    pub voting: Option<f32>,
+    /// [`box_voting`]; none leaves it where its own proposal put it, as in torchvision.
+    pub voting: Option<f64>,
     /// The most detections of an image.
     pub detections: usize,
     /// What a proposal is to learn.
@@ -291,6 +293,25 @@ impl Sampled {
     pub(crate) fn positive(&self) -> Vec<(Region, u32, usize)> {
         let each = self.regions.iter().zip(&self.labels).zip(&self.truths);
         each.filter_map(|((&region, &label), &truth)| Some((region, label, truth?))).collect()
+    }
+}
+
+/// What may be an object in an image: each proposal as each class that is probable enough.
+#[derive(Default)]
+pub(crate) struct Candidates {
+    bounds: Vec<Xyxy>,
+    scores: Vec<f32>,
+    labels: Vec<usize>,
+    proposals: Vec<usize>,
+}
+
+impl Candidates {
+    /// Adds those of the image's mirror image, which is as wide; the image itself had `proposals`.
+    pub(crate) fn add_mirrored(&mut self, mirrored: Self, width: usize, proposals: usize) {
+        self.bounds.extend(mirrored.bounds.into_iter().map(|bounds| boxes::mirror(bounds, width)));
+        self.scores.extend(mirrored.scores);
+        self.labels.extend(mirrored.labels);
+        self.proposals.extend(mirrored.proposals.into_iter().map(|proposal| proposals + proposal));
     }
 }
 
@@ -366,11 +387,16 @@ impl BoxBranch {
     /// # Errors
     /// When tensors cannot be read.
     pub fn detections(&self, predictions: &Predictions, regions: &[Region], batch: &Batch) -> Result<Vec<Vec<Detection>>> {
+        Ok(self.candidates(predictions, regions, batch)?.iter().map(|candidates| self.best(candidates)).collect())
+    }
+
+    /// What may be an object in each image, as [`detections`](Self::detections) takes it.
+    pub(crate) fn candidates(&self, predictions: &Predictions, regions: &[Region], batch: &Batch) -> Result<Vec<Candidates>> {
         let classes = self.config.classes;
         let on_host = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
         let (scores, offsets) = (on_host(&ops::softmax(&predictions.logits)?)?, on_host(&predictions.offsets)?);
         let of_image = |(image, &size): (usize, &[usize; 2])| {
-            let (mut bounds, mut probable, mut labels, mut proposals) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            let mut candidates = Candidates::default();
             let of_image = regions.iter().enumerate().filter(|(_, region)| region.image == image);
             for (proposal, (index, region)) in of_image.enumerate() {
                 for label in 1..classes {
@@ -380,26 +406,32 @@ impl BoxBranch {
                         let offsets = [0, 1, 2, 3].map(|which| offsets[from + which]);
                         let decoded = boxes::clip(BoxCoder::DETECTIONS.decode(region.bounds, offsets), size);
                         if boxes::has_sides_of(decoded, SHORTEST) {
-                            bounds.push(decoded);
-                            probable.push(score);
-                            labels.push(label);
-                            proposals.push(proposal);
+                            candidates.bounds.push(decoded);
+                            candidates.scores.push(score);
+                            candidates.labels.push(label);
+                            candidates.proposals.push(proposal);
                         }
                     }
                 }
             }
-            let best = batched_nms(&bounds, &probable, &labels, self.config.overlap).into_iter().take(self.config.detections);
-            best.map(|index| Detection {
-                bounds: self.config.voting.map_or(bounds[index], |overlap| voted(&bounds, &probable, &labels, index, overlap)),
-                label: labels[index],
-                score: probable[index],
-                proposal: proposals[index],
-                mask: None,
-                keypoints: None,
-            })
-            .collect()
+            candidates
         };
         Ok(batch.sizes.iter().enumerate().map(of_image).collect())
+    }
+
+    /// The candidates that stay, from the most probable on.
+    pub(crate) fn best(&self, candidates: &Candidates) -> Vec<Detection> {
+        let Candidates { bounds, scores, labels, proposals } = candidates;
+        let best = batched_nms(bounds, scores, labels, self.config.overlap).into_iter().take(self.config.detections);
+        best.map(|index| Detection {
+            bounds: self.config.voting.map_or(bounds[index], |overlap| box_voting(bounds, scores, labels, index, overlap)),
+            label: labels[index],
+            score: scores[index],
+            proposal: proposals[index],
+            mask: None,
+            keypoints: None,
+        })
+        .collect()
     }
 
     /// Which proposals are learnt from, and as what. The true boxes are proposals too.

@@ -15,7 +15,8 @@ pub struct Detection {
     pub label: usize,
     /// The probability of the class.
     pub score: f32,
-    /// Which of its image's proposals it came from, from 0: the place in what [`Rpn::proposals`](crate::Rpn::proposals) gave.
+    /// Which of its image's proposals it came from, from 0: the place in what [`Rpn::proposals`](crate::Rpn::proposals) gave. Where boxes vote, it
+    /// is the one that has this probability.
     pub proposal: usize,
     /// Where it is inside of the box, from networks that tell.
     pub mask: Option<Mask>,

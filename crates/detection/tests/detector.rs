@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use cirio_detection::{
-    Anchors, Body, BoxCoder, BoxHead, Detector, DetectorConfig, FpnConfig, KeypointConfig, MaskConfig, Mode, RegionPooling, Result,
-    RoiConfig, RpnConfig, Target, Trace, Transform, boxes, regions,
+    Anchors, Body, BoxCoder, BoxHead, Detection, Detector, DetectorConfig, FpnConfig, KeypointConfig, MaskConfig, Mode, RegionPooling,
+    Result, RoiConfig, RpnConfig, Target, Trace, Transform, boxes, regions,
 };
 use cirio_nn::layer::{Conv2d, Relu, batch_norm, conv};
 use cirio_nn::{Layers, Store, Weights, files};
@@ -97,7 +97,7 @@ fn gradients_reach_every_weight_and_a_seed_decides() -> Result<()> {
 /// Votes change where objects are, not what they are nor which there are.
 #[test]
 fn votes_move_boxes_alone() -> Result<()> {
-    let found = |voting: Option<f32>| {
+    let found = |voting: Option<f64>| {
         let config = config(false);
         let detector = DetectorConfig { roi: RoiConfig { voting, ..config.roi }, ..config }.build(store().var_builder())?;
         Ok::<_, cirio_detection::Error>(detector.detect(&[picture(40, 60, 0.2)?])?.swap_remove(0))
@@ -109,6 +109,38 @@ fn votes_move_boxes_alone() -> Result<()> {
         assert_eq!((a.label, a.score, a.proposal), (b.label, b.score, b.proposal));
         assert!(boxes::iou(&a.bounds, &b.bounds) > 0.3, "{:?} {:?}", a.bounds, b.bounds);
     }
+    Ok(())
+}
+
+/// A picture and its mirror image show the same, mirrored; one view alone does not have that.
+#[test]
+fn a_view_and_its_mirror_image_together_know_no_side() -> Result<()> {
+    let detector = detector(true)?;
+    let width = 60;
+    let (picture, other) = (picture(40, width, 0.2)?, picture(50, 30, 0.6)?);
+    let turned = picture.flip(&[2])?;
+    let found = detector.detect_mirrored_too(&[other.clone(), picture.clone()])?;
+    let of_turned = detector.detect_mirrored_too(&[other, turned.clone()])?;
+    let off = |ours: &[Detection], theirs: &[Detection]| -> usize {
+        let same = |a: &&Detection| {
+            let close = |b: &Detection| boxes::mirror(b.bounds, width).iter().zip(a.bounds).all(|(b, a)| (b - a).abs() < 1e-2);
+            theirs.iter().any(|b| a.label == b.label && (a.score - b.score).abs() < 1e-5 && close(b))
+        };
+        ours.iter().filter(|a| !same(a)).count()
+    };
+    assert_eq!((found[1].len(), off(&found[1], &of_turned[1])), (of_turned[1].len(), 0));
+    assert!(found[1].len() > 10);
+    let alone = [detector.detect(&[picture])?.swap_remove(0), detector.detect(&[turned])?.swap_remove(0)];
+    assert!(off(&alone[0], &alone[1]) > 0);
+    // Their masks too: each is the mean of both views'.
+    let (ours, theirs) = (&found[1][0], &of_turned[1]);
+    let theirs = theirs.iter().find(|b| b.score == ours.score && b.label == ours.label).expect("it has a partner");
+    let rows = |found: &Detection| found.mask.as_ref().expect("it has a mask").small().to_vec();
+    let turned = rows(theirs).chunks(28).flat_map(|row| row.iter().rev().copied().collect::<Vec<f32>>()).collect::<Vec<f32>>();
+    assert!(rows(ours).iter().zip(&turned).all(|(ours, theirs)| (ours - theirs).abs() < 1e-3));
+    assert!(rows(ours) != rows(theirs));
+    assert!(detector.detect_mirrored_too(&[]).is_err());
+    assert!(detector.detect_mirrored_too(&[Tensor::zeros(3, DType::F32, &Device::Cpu)?]).is_err());
     Ok(())
 }
 

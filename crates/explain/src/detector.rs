@@ -58,7 +58,7 @@ pub struct Origin {
     pub anchor: Xyxy,
     /// What the region proposal network made of it.
     pub proposal: Xyxy,
-    /// What the head of boxes made of that.
+    /// What the head of boxes made of that; where boxes vote, with a say of others.
     pub bounds: Xyxy,
     /// The level of the anchor, from the finest, 0, on.
     pub level: usize,

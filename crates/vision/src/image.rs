@@ -180,6 +180,7 @@ impl Image {
         let color = if self.channels == 1 { image::ExtendedColorType::L8 } else { image::ExtendedColorType::Rgb8 };
         let side = |side: usize| u32::try_from(side).map_err(|_| Error::Shape(format!("a side of {side} is too long for a PNG")));
         let mut bytes = Vec::new();
+        // The best compression takes twice the time and saves 3 %.
         let encoder = image::codecs::png::PngEncoder::new_with_quality(
             &mut bytes,
             image::codecs::png::CompressionType::Default,

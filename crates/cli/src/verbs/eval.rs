@@ -41,7 +41,7 @@ pub struct Args {
     /// The seed by which they were held out [default: the run's, else 0].
     #[arg(long)]
     seed: Option<u64>,
-    /// Average over views of each picture.
+    /// Put together what views of each picture show; detectors take flip.
     #[arg(long, value_enum, default_value = "none")]
     tta: parse::Tta,
     /// Pictures a pass; views count.
@@ -81,9 +81,6 @@ impl Args {
         }
         let (found, model) = self.network.choose()?;
         if let Ok(model) = cirio::find_detector(&model) {
-            if !matches!(self.tta, parse::Tta::None) {
-                bail!(Usage(format!("--tta: only for classifiers, and {} is a detector", model.name)));
-            }
             return objects::run(&self, &found, model, json);
         }
         if let Some(flag) = self.found.given().or(self.objects.given()) {

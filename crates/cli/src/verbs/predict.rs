@@ -29,9 +29,9 @@ pub struct Args {
     /// Classifiers: swap dark and light first: for dark drawings on white paper, where the network learnt white on black.
     #[arg(long)]
     invert: bool,
-    /// Classifiers: average over views of each picture [default: none].
-    #[arg(long, value_enum)]
-    tta: Option<parse::Tta>,
+    /// Put together what views of each picture show; detectors take flip.
+    #[arg(long, value_enum, default_value = "none")]
+    tta: parse::Tta,
     #[command(flatten)]
     rules: Rules,
     /// Detectors: write each picture with what was found in it into this folder, as PNG.
@@ -69,7 +69,7 @@ impl Args {
         let failed = match cirio::find_detector(&model) {
             Ok(model) => {
                 refuse(self.classifiers_flag(), model.name, "classifiers")?;
-                let finder = self.rules.load(&self.network, &found, model)?;
+                let finder = self.rules.load(&self.network, &found, model)?.with_views(self.tta)?;
                 objects::run(&finder, &paths, self.out.as_deref(), json)?
             }
             Err(_) => {
@@ -87,13 +87,13 @@ impl Args {
 
     /// The first flag for classifiers alone that is given.
     fn classifiers_flag(&self) -> Option<&'static str> {
-        let flags = [(self.top.is_some(), "--top"), (self.invert, "--invert"), (self.tta.is_some(), "--tta")];
+        let flags = [(self.top.is_some(), "--top"), (self.invert, "--invert")];
         flags.into_iter().find_map(|(given, flag)| given.then_some(flag))
     }
 
     /// Names the classes of pictures. Returns how many pictures could not be read.
     fn classify(&self, network: &Network, paths: &[PathBuf], json: bool) -> Result<usize> {
-        let (views, top) = (Views::from(self.tta.unwrap_or(parse::Tta::None)), self.top.unwrap_or(5));
+        let (views, top) = (Views::from(self.tta), self.top.unwrap_or(5));
         network.preprocess.check_views(views).map_err(|error| Usage(format!("--tta: {error}")))?;
         let bar = progress::pictures(paths.len());
         let mut predictions = Vec::new();

@@ -40,7 +40,7 @@ impl Flags {
 
 /// Finds the objects in all pictures, and tells how good that is.
 pub fn run(args: &Args, found: &Resolved, model: &'static DetectorModel, json: bool) -> Result<()> {
-    let finder = Rules::for_evaluation(args.objects.frozen_bn_eps).load(&args.network, found, model)?;
+    let finder = Rules::for_evaluation(args.objects.frozen_bn_eps).load(&args.network, found, model)?.with_views(args.tta)?;
     let set = Arc::new(open(args, found)?);
     let classes = Classes::new(&finder.classes, &set)?;
     warn_of_problems(&set);
@@ -58,7 +58,7 @@ pub fn run(args: &Args, found: &Resolved, model: &'static DetectorModel, json: b
         let batch = batch?;
         for (scene, &index) in batch.scenes.iter().zip(&batch.indices) {
             let input = to_tensor(&scene.image.to_rgb(), &[0.0; 3], &[1.0; 3], &finder.device)?;
-            all.push(classes.of(&finder.detector.detect(&[input])?.swap_remove(0))?);
+            all.push(classes.of(&finder.find(input)?)?);
             read.push(index);
             bar.inc(1);
         }

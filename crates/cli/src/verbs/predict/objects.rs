@@ -119,7 +119,7 @@ fn predict(finder: &Finder, path: &Path, files: Option<&mut Files>) -> Result<Pr
 /// The objects that are wanted, the likeliest first.
 fn find(finder: &Finder, picture: &Image) -> Result<Vec<Detection>> {
     let input = to_tensor(&picture.to_rgb(), &[0.0; 3], &[1.0; 3], &finder.device)?;
-    let mut found = finder.detector.detect(&[input])?.swap_remove(0);
+    let mut found = finder.find(input)?;
     found.retain(|detection| finder.wanted.is_empty() || finder.wanted.contains(&detection.label));
     found.truncate(finder.most);
     Ok(found)
