@@ -3,7 +3,7 @@
     tools/peers/run detectors --rounds 3
     tools/peers/run detectors maskrcnn_resnet50_fpn maskrcnn_small --train --size 480x640
 
-maskrcnn_small is put together of torchvision's parts as models/mask-rcnn/src/lib.rs has it. Random weights find a hundred objects in a
+maskrcnn_small is put together of torchvision's parts as models/mask-rcnn/src/lib.rs has it, but for the votes of boxes. Random weights find a hundred objects in a
 picture, so that no stage is idle. In training the norms of the large ones and the first stages of their bodies are frozen, as torchvision does
 with trained weights. The table goes to stdout: medians over all rounds, and the largest memory.
 """
@@ -30,7 +30,7 @@ def small():
     from torchvision.models.detection import MaskRCNN, backbone_utils, faster_rcnn, mask_rcnn, rpn
     from torchvision.ops import MultiScaleRoIAlign
 
-    widths, counts = [32, 48, 96, 128], [1, 2, 2, 1]
+    widths, counts = [64, 48, 96, 128], [1, 2, 2, 1]
     body = resnet.ResNet(resnet.BasicBlock, counts)
     body.inplanes = widths[0]
     body.conv1, body.bn1 = nn.Conv2d(3, widths[0], 7, 2, 3, bias=False), nn.BatchNorm2d(widths[0])
@@ -39,7 +39,7 @@ def small():
     taps = {f"layer{stage + 1}": str(stage) for stage in range(4)}
     backbone = backbone_utils.BackboneWithFPN(body, taps, widths, 64, norm_layer=nn.BatchNorm2d)
     # Features of 14×14, of which a first convolution in strides of 2 makes 7×7.
-    head = faster_rcnn.FastRCNNConvFCHead((64, 7, 7), [96, 96, 128, 128], [128], norm_layer=nn.BatchNorm2d)
+    head = faster_rcnn.FastRCNNConvFCHead((64, 7, 7), [128, 128, 160, 160], [128], norm_layer=nn.BatchNorm2d)
     head[0][0].stride = (2, 2)
     return MaskRCNN(
         backbone,
@@ -51,8 +51,9 @@ def small():
         rpn_pre_nms_top_n_test=300,
         rpn_post_nms_top_n_test=100,
         rpn_batch_size_per_image=128,
-        box_batch_size_per_image=48,
-        box_positive_fraction=0.4,
+        box_score_thresh=0.01,
+        box_batch_size_per_image=32,
+        box_positive_fraction=0.5,
         box_roi_pool=MultiScaleRoIAlign(["0", "1", "2", "3"], output_size=14, sampling_ratio=2),
         box_head=head,
         box_predictor=faster_rcnn.FastRCNNPredictor(128, 11),
