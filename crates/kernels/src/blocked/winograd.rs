@@ -355,34 +355,23 @@ impl Stage<'_> {
                 }
             }
             if plan.pooled {
-                self.write_squares::<S, M, A>(simd, half, image, group, [row / 2, column / 2]);
+                self.write_squares::<S, M, A>(simd, half, Corner { image, group, row: row / 2, column: column / 2 });
             } else {
-                self.write::<S, M, A>(simd, half, image, group, [row, column]);
+                self.write::<S, M, A>(simd, half, Corner { image, group, row, column });
             }
         }
     }
 
     /// Writes the pixels of a tile that lie inside the output. `half` is transformed back along its columns.
     #[inline(always)]
-    fn write<S: Simd, const M: usize, const A: usize>(
-        &self,
-        simd: S,
-        half: [[S::f32s; A]; M],
-        image: usize,
-        group: usize,
-        [row, column]: [usize; 2],
-    ) {
+    fn write<S: Simd, const M: usize, const A: usize>(&self, simd: S, half: [[S::f32s; A]; M], corner: Corner) {
         let (lanes, output) = (S::F32_LANES, &self.plan.output);
         let [_, height, width] = output.size();
-        let [rows, columns] = [M.min(height - row), M.min(width - column)];
-        let bias = S::as_simd_f32s(&self.filters.bias[group * lanes..][..lanes]).0[0];
-        let pixel = |maps: &Maps, i: usize, j: usize| {
-            let pixel = (row + i) * maps.row() + (column + j) * lanes;
-            image * maps.image() + group * maps.group() + maps.origin([0; 2]) + pixel
-        };
-        let first = pixel(output, 0, 0);
+        let [rows, columns] = [M.min(height - corner.row), M.min(width - corner.column)];
+        let bias = S::as_simd_f32s(&self.filters.bias[corner.group * lanes..][..lanes]).0[0];
+        let first = corner.pixel(output, 0, 0);
         // SAFETY: the pixels of a tile belong to it alone.
-        let y = unsafe { self.y.pointer(first..pixel(output, rows - 1, columns - 1) + lanes) };
+        let y = unsafe { self.y.pointer(first..corner.pixel(output, rows - 1, columns - 1) + lanes) };
         for (i, half) in half.into_iter().enumerate() {
             let outputs = transform::output::<S, M, A>(simd, half);
             for (j, value) in outputs.into_iter().enumerate() {
@@ -391,40 +380,29 @@ impl Stage<'_> {
                 }
                 let mut value = simd.add_f32s(value, bias);
                 if let Some((maps, added)) = self.epilogue.add {
-                    value = simd.add_f32s(value, S::as_simd_f32s(&added[pixel(maps, i, j)..][..lanes]).0[0]);
+                    value = simd.add_f32s(value, S::as_simd_f32s(&added[corner.pixel(maps, i, j)..][..lanes]).0[0]);
                 }
                 value = activate(simd, self.epilogue.activation, value);
                 // SAFETY: the place is one of the range's.
-                unsafe { y.add(pixel(output, i, j) - first).cast::<S::f32s>().write_unaligned(value) };
+                unsafe { y.add(corner.pixel(output, i, j) - first).cast::<S::f32s>().write_unaligned(value) };
             }
         }
     }
 
-    /// Writes the largest values of a tile's squares of 2×2 pixels, from this row and column of the output on; squares that are not whole have no
-    /// place there.
+    /// Writes the largest values of a tile's squares of 2×2 pixels, from its corner in the output on; squares that are not whole have
+    /// no place there.
     #[inline(always)]
-    fn write_squares<S: Simd, const M: usize, const A: usize>(
-        &self,
-        simd: S,
-        half: [[S::f32s; A]; M],
-        image: usize,
-        group: usize,
-        [row, column]: [usize; 2],
-    ) {
+    fn write_squares<S: Simd, const M: usize, const A: usize>(&self, simd: S, half: [[S::f32s; A]; M], corner: Corner) {
         let (lanes, output) = (S::F32_LANES, &self.plan.output);
         let [_, height, width] = output.size();
-        let [rows, columns] = [(M / 2).min(height - row.min(height)), (M / 2).min(width - column.min(width))];
+        let [rows, columns] = [height.saturating_sub(corner.row), width.saturating_sub(corner.column)].map(|left| left.min(M / 2));
         if rows == 0 || columns == 0 {
             return;
         }
-        let bias = S::as_simd_f32s(&self.filters.bias[group * lanes..][..lanes]).0[0];
-        let pixel = |i: usize, j: usize| {
-            let pixel = (row + i) * output.row() + (column + j) * lanes;
-            image * output.image() + group * output.group() + output.origin([0; 2]) + pixel
-        };
-        let first = pixel(0, 0);
+        let bias = S::as_simd_f32s(&self.filters.bias[corner.group * lanes..][..lanes]).0[0];
+        let first = corner.pixel(output, 0, 0);
         // SAFETY: the pixels of a tile's squares belong to it alone.
-        let y = unsafe { self.y.pointer(first..pixel(rows - 1, columns - 1) + lanes) };
+        let y = unsafe { self.y.pointer(first..corner.pixel(output, rows - 1, columns - 1) + lanes) };
         for i in 0..M / 2 {
             let upper = transform::output::<S, M, A>(simd, half[2 * i]);
             let lower = transform::output::<S, M, A>(simd, half[2 * i + 1]);
@@ -437,9 +415,27 @@ impl Stage<'_> {
                     largest = larger(simd, largest, activate(simd, self.epilogue.activation, simd.add_f32s(value, bias)));
                 }
                 // SAFETY: the place is one of the range's.
-                unsafe { y.add(pixel(i, j) - first).cast::<S::f32s>().write_unaligned(largest) };
+                unsafe { y.add(corner.pixel(output, i, j) - first).cast::<S::f32s>().write_unaligned(largest) };
             }
         }
+    }
+}
+
+/// Where a tile begins in the maps of a group of channels.
+#[derive(Clone, Copy)]
+struct Corner {
+    image: usize,
+    group: usize,
+    row: usize,
+    column: usize,
+}
+
+impl Corner {
+    /// The place of the vector that lies so many rows and columns behind it.
+    #[inline(always)]
+    fn pixel(&self, maps: &Maps, rows: usize, columns: usize) -> usize {
+        let pixel = (self.row + rows) * maps.row() + (self.column + columns) * maps.together();
+        self.image * maps.image() + self.group * maps.group() + maps.origin([0; 2]) + pixel
     }
 }
 
