@@ -7,11 +7,10 @@ use cirio_nn::{DropoutState, Parameter, Weights};
 use rand_chacha::ChaCha8Rng;
 
 use crate::part::join;
-use crate::roi::Candidates;
-use crate::trace::Pass;
+use crate::trace::View;
 use crate::{
     Backbone, Batch, Body, BoxBranch, Detection, Error, FpnConfig, KeypointBranch, KeypointConfig, Losses, MaskBranch, MaskConfig, Mode,
-    Objectness, Proposal, Result, RoiConfig, Rpn, RpnConfig, Target, Trace, Transform, backbone, boxes, names, regions,
+    Result, RoiConfig, Rpn, RpnConfig, Target, Trace, Transform, backbone, boxes, names, regions,
 };
 
 /// What a detector is made of.
@@ -84,22 +83,6 @@ pub fn spelt_today(weights: &Weights) -> Result<Weights> {
     Ok(weights.respelled(|name, shape| (names::today(name), shape.to_vec()))?)
 }
 
-/// What the stages before the choice of objects give for a batch of pictures.
-struct View {
-    batch: Batch,
-    levels: Vec<Tensor>,
-    said: Objectness,
-    proposals: Vec<Vec<Proposal>>,
-    candidates: Vec<Candidates>,
-}
-
-/// Takes boxes from pixels of the resized pictures to those of the pictures as they were given.
-fn as_given(batch: &Batch, found: &mut [Vec<Detection>]) {
-    for (found, (&size, &original)) in found.iter_mut().zip(batch.sizes.iter().zip(&batch.originals)) {
-        found.iter_mut().for_each(|detection| detection.bounds = boxes::resize(detection.bounds, size, original));
-    }
-}
-
 /// A detector with its weights. Those are named as torchvision's: `backbone.…`, `rpn.…`, `roi_heads.…`.
 ///
 /// Its stages can be called one by one: [`batch`](Self::batch), [`Backbone::forward`], [`Rpn::forward`] and [`proposals`](Rpn::proposals),
@@ -124,7 +107,8 @@ impl Detector {
     /// # Errors
     /// When there is no picture, or one has another shape.
     pub fn detect(&self, pictures: &[Tensor]) -> Result<Vec<Vec<Detection>>> {
-        Ok(self.pass(pictures)?.detections)
+        let view = self.look(pictures)?;
+        self.found(&view, None)
     }
 
     /// The same for one picture (3, H, W), with what every stage saw on the way.
@@ -132,7 +116,9 @@ impl Detector {
     /// # Errors
     /// As [`detect`](Self::detect).
     pub fn trace(&self, picture: &Tensor) -> Result<Trace> {
-        self.pass(std::slice::from_ref(picture))?.trace()
+        let view = self.look(std::slice::from_ref(picture))?;
+        let found = self.found(&view, None)?;
+        view.trace(found)
     }
 
     /// The objects that the pictures and their mirror images show together: what may be an object in one view or the other is one list, of
@@ -146,34 +132,11 @@ impl Detector {
     pub fn detect_mirrored_too(&self, pictures: &[Tensor]) -> Result<Vec<Vec<Detection>>> {
         let mut view = self.look(pictures)?;
         let mirrored = pictures.iter().map(|picture| picture.flip(&[2])).collect::<candle_core::Result<Vec<_>>>()?;
-        let mirrored = self.look(&mirrored)?;
-        let images = view.candidates.iter_mut().zip(mirrored.candidates).zip(view.proposals.iter().zip(&view.batch.sizes));
+        let mut mirrored = self.look(&mirrored)?;
+        let theirs = std::mem::take(&mut mirrored.candidates);
+        let images = view.candidates.iter_mut().zip(theirs).zip(view.proposals.iter().zip(&view.batch.sizes));
         images.for_each(|((ours, theirs), (proposals, size))| ours.add_mirrored(theirs, size[1], proposals.len()));
-        let mut found: Vec<Vec<Detection>> = view.candidates.iter().map(|candidates| self.boxes.best(candidates)).collect();
-        let seen = |levels| self.backbone.for_regions(levels);
-        if let Some(mask) = &self.mask {
-            mask.add_of_both([(seen(&view.levels), &view.batch), (seen(&mirrored.levels), &mirrored.batch)], &mut found)?;
-        }
-        if let Some(keypoints) = &self.keypoints {
-            keypoints.add(seen(&view.levels), &view.batch, &mut found)?;
-        }
-        as_given(&view.batch, &mut found);
-        Ok(found)
-    }
-
-    /// All stages, one after the other.
-    fn pass(&self, pictures: &[Tensor]) -> Result<Pass> {
-        let View { batch, levels, said, proposals, candidates } = self.look(pictures)?;
-        let seen = self.backbone.for_regions(&levels);
-        let mut detections: Vec<Vec<Detection>> = candidates.iter().map(|candidates| self.boxes.best(candidates)).collect();
-        if let Some(mask) = &self.mask {
-            mask.add(seen, &batch, &mut detections)?;
-        }
-        if let Some(keypoints) = &self.keypoints {
-            keypoints.add(seen, &batch, &mut detections)?;
-        }
-        as_given(&batch, &mut detections);
-        Ok(Pass { batch, levels, said, proposals, detections })
+        self.found(&view, Some(&mirrored))
     }
 
     /// The stages up to what may be an object.
@@ -186,6 +149,28 @@ impl Detector {
         let predictions = self.boxes.predict(&self.boxes.features(seen, &batch, &regions)?, Mode::Evaluation)?;
         let candidates = self.boxes.candidates(&predictions, &regions, &batch)?;
         Ok(View { batch, levels, said, proposals, candidates })
+    }
+
+    /// The objects among a view's candidates, in pixels of the pictures; masks are the mean of both views where there is a mirrored one.
+    fn found(&self, view: &View, mirrored: Option<&View>) -> Result<Vec<Vec<Detection>>> {
+        let View { batch, levels, candidates, .. } = view;
+        let seen = self.backbone.for_regions(levels);
+        let mut found: Vec<Vec<Detection>> = candidates.iter().map(|candidates| self.boxes.best(candidates)).collect();
+        match (&self.mask, mirrored) {
+            (Some(mask), None) => mask.add(seen, batch, &mut found)?,
+            (Some(mask), Some(mirrored)) => {
+                let other = (self.backbone.for_regions(&mirrored.levels), &mirrored.batch);
+                mask.add_of_both([(seen, batch), other], &mut found)?;
+            }
+            (None, _) => {}
+        }
+        if let Some(keypoints) = &self.keypoints {
+            keypoints.add(seen, batch, &mut found)?;
+        }
+        for (found, (&size, &original)) in found.iter_mut().zip(batch.sizes.iter().zip(&batch.originals)) {
+            found.iter_mut().for_each(|detection| detection.bounds = boxes::resize(detection.bounds, size, original));
+        }
+        Ok(found)
     }
 
     /// The losses of a step of training: `loss_classifier`, `loss_box_reg`, `loss_objectness`, `loss_rpn_box_reg`, with masks

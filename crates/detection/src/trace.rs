@@ -3,6 +3,7 @@
 use candle_core::{DType, Tensor};
 use cirio_nn::ops;
 
+use crate::roi::Candidates;
 use crate::{Batch, Detection, Error, Objectness, Proposal, Result, boxes};
 
 /// What every stage saw in one picture.
@@ -32,23 +33,22 @@ pub struct Level {
     pub objectness: Tensor,
 }
 
-/// All that a pass over a batch of pictures computes.
-pub(crate) struct Pass {
+/// What the stages before the choice of objects give for a batch of pictures.
+pub(crate) struct View {
     pub batch: Batch,
     /// (N, C, h, w) each.
     pub levels: Vec<Tensor>,
     pub said: Objectness,
-    /// Of each picture, in pixels of the resized one.
+    /// Of each picture, in pixels of the resized one; so are the candidates.
     pub proposals: Vec<Vec<Proposal>>,
-    /// Of each picture, in pixels of the picture as it was given.
-    pub detections: Vec<Vec<Detection>>,
+    pub candidates: Vec<Candidates>,
 }
 
-impl Pass {
-    /// What was seen in the only picture.
-    pub(crate) fn trace(mut self) -> Result<Trace> {
+impl View {
+    /// What was seen in the only picture, with the objects that were found in it.
+    pub(crate) fn trace(mut self, mut detections: Vec<Vec<Detection>>) -> Result<Trace> {
         let (Some(proposals), Some(detections), [size], [original]) =
-            (self.proposals.pop(), self.detections.pop(), self.batch.sizes.as_slice(), self.batch.originals.as_slice())
+            (self.proposals.pop(), detections.pop(), self.batch.sizes.as_slice(), self.batch.originals.as_slice())
         else {
             return Err(Error::Config(format!("a trace is of one picture, the batch has {}", self.batch.sizes.len())));
         };
