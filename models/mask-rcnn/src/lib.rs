@@ -66,7 +66,7 @@ pub fn with_masks(detector: DetectorConfig) -> DetectorConfig {
 /// A light network for pictures of some two hundred pixels and objects of a tenth to a half of their sides, to be trained from random weights:
 /// batch norms everywhere, a narrow ResNet below, about 2.7 million parameters.
 pub fn small(classes: usize) -> DetectorConfig {
-    // The stem's filters see the picture most finely, and small objects have nothing else to be told apart by.
+    // Most objects are looked at on the finest level, which is made of what the stem and the first stage give.
     let body = ResNet { widths: [64, 48, 96, 128], counts: [1, 2, 2, 1], ..ResNet::resnet18() };
     let usual = cirio_faster_rcnn::on_pyramid(body, classes);
     let anchors = |size: f32| Anchors { sizes: vec![size], ratios: vec![0.5, 1.0, 2.0] };
