@@ -1,4 +1,4 @@
-//! Convolutions of small shapes, forward and backward, in both layouts, against the plain loops in f64.
+//! Convolutions of small shapes, forward and backward, in all layouts, against the plain loops in f64.
 #![no_main]
 
 #[path = "../../crates/kernels/tests/common/mod.rs"]
@@ -7,6 +7,7 @@ mod common;
 use std::ops::RangeInclusive;
 
 use arbitrary::{Arbitrary, Unstructured};
+use cirio_kernels::abreast;
 use cirio_kernels::blocked::{self, Epilogue, Filters, Maps, Method, Packed, Weights};
 use cirio_kernels::{Activation, Conv2d, Conv2dShape, Scratch, ShapeError, reference};
 use common::{assert_close, double, random, unwritten};
@@ -160,6 +161,27 @@ impl Case {
         Ok(())
     }
 
+    /// With the images side by side, where they can be.
+    fn abreast(&self, values: &Values, y: &[f64]) -> Result<(), ShapeError> {
+        let Conv2dShape { c_in, c_out, h, w, padding, .. } = self.shape;
+        let ([rows, columns], [more, around_output, _]) = (self.shape.output(), self.margins);
+        let input = abreast::maps([c_in, h, w])?.with_margin([padding[0] + more[0], padding[1] + more[1]])?;
+        let output = abreast::maps([c_out, rows, columns])?.with_margin(around_output)?;
+        let Some(conv) = abreast::Conv2d::new(self.shape, [input, output])? else { return Ok(()) };
+        if self.n > abreast::images() {
+            return Ok(());
+        }
+        let mut x = unwritten(input.image());
+        abreast::lay_abreast(self.n, &values.x, &input, &mut x)?;
+        let (mut side_by_side, mut result) = (unwritten(output.image()), unwritten(y.len()));
+        let activation = if self.relu { Activation::Relu } else { Activation::Identity };
+        conv.forward(&x, &values.w, self.bias.then_some(&values.bias), activation, &mut side_by_side)?;
+        abreast::lay_apart(self.n, &side_by_side, &output, &mut result)?;
+        let exact: Vec<f64> = y.iter().map(|&y| if self.relu { y.max(0.0) } else { y }).collect();
+        assert_close("abreast", &result, &exact, self.shape.taps());
+        Ok(())
+    }
+
     /// With the pool behind, if the method can do it: the largest values of the squares of what it gives without.
     fn pooled(&self, method: Method, x: &[f32], filters: Filters, activation: Activation, apart: &[f32]) -> Result<(), ShapeError> {
         let [input, output, _] = self.layouts()?;
@@ -203,5 +225,6 @@ fuzz_target!(|case: Case| -> Corpus {
     for method in [Method::Direct, Method::Winograd(2), Method::Winograd(4), Method::Depthwise, Method::Merged] {
         case.blocked(&values, &y, method).expect("a shape that can be");
     }
+    case.abreast(&values, &y).expect("a shape that can be");
     Corpus::Keep
 });

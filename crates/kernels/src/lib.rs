@@ -29,6 +29,7 @@
 // Innermost loops over registers are loops over numbers: an iterator's closure may not know this machine's vectors.
 #![allow(clippy::needless_range_loop)]
 
+pub mod abreast;
 pub mod activation;
 pub mod batch_norm;
 pub mod blocked;

@@ -2,7 +2,7 @@
 //! waits for the slowest thread.
 
 /// Weights of a network, in floats, that leave room in a core's own cache.
-const FEW_WEIGHTS: usize = 1 << 18;
+pub(crate) const FEW_WEIGHTS: usize = 1 << 18;
 
 /// Floats of images that go through together: their maps, some times as many floats, stay in a core's own cache.
 const IMAGES: usize = 1 << 14;

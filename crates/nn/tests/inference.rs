@@ -216,6 +216,52 @@ fn a_batch_in_parts() -> cirio_nn::Result<()> {
     Ok(())
 }
 
+/// Small chains, whose batches go several images abreast: kernels with padding, strides and dilations, every pool, norms, activations, maps or
+/// logits in the end; numbers of images that do not fill the last vector; other sizes; few images, which go another way, before and after.
+#[test]
+fn a_batch_abreast() -> cirio_nn::Result<()> {
+    let features = Layers::new([2, 19, 23])
+        .then("conv1", Conv2d { stride: [2, 1], dilation: [1, 2], padding: [0, 3], ..conv(7, 3) })
+        .then("bn1", batch_norm())
+        .then("relu1", Relu)
+        .then("max", MaxPool2d(Pool2dConfig { kernel: [3; 2], stride: [2; 2], padding: [1; 2], ceil_mode: true }))
+        .then("conv2", Conv2d { bias: None, ..same(13, 3) })
+        .then("swish", HardSwish)
+        .then("mean", AvgPool2d { window: max_pool(2).0, count: CountPadding::Include });
+    let classifier = features
+        .clone()
+        .then("pool", AdaptiveAvgPool2d([2, 3]))
+        .then("flatten", Flatten)
+        .then("fc1", linear(21))
+        .then("relu2", Relu)
+        .then("dropout", Dropout(0.5))
+        .then("fc2", linear(10));
+    for layers in [features, classifier] {
+        check(&layers, &[[1, 2, 19, 23], [40, 2, 19, 23], [67, 2, 19, 23], [32, 2, 30, 21], [128, 2, 19, 23], [3, 2, 19, 23]])?;
+    }
+    Ok(())
+}
+
+/// From many threads at a time, on any number of threads, and images that are not contiguous: the same bits.
+#[test]
+fn a_batch_abreast_on_many_threads() -> cirio_nn::Result<()> {
+    use rayon::prelude::*;
+    let layers = Layers::new([3, 16, 16]).then("conv", same(10, 3)).then("relu", Relu).then("flatten", Flatten).then("fc", linear(10));
+    let (inference, batch) = (build(&layers)?.for_inference()?, images([77, 3, 16, 16])?);
+    let first = inference.forward(&batch)?.to_vec2::<f32>()?;
+    let turned = batch.transpose(2, 3)?.contiguous()?.transpose(2, 3)?;
+    assert_eq!(inference.forward(&turned)?.to_vec2::<f32>()?, first);
+    let results: Vec<Tensor> = (0..32usize).into_par_iter().map(|_| inference.forward(&batch)).collect::<Result<_>>()?;
+    for result in results {
+        assert_eq!(result.to_vec2::<f32>()?, first);
+    }
+    for threads in [1, 2, 5] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of threads");
+        assert_eq!(pool.install(|| inference.forward(&batch))?.to_vec2::<f32>()?, first, "{threads} threads");
+    }
+    Ok(())
+}
+
 #[test]
 fn any_number_of_threads_gives_the_same_bits() -> cirio_nn::Result<()> {
     let (inference, batch) = (build(&resnet())?.for_inference()?, images([37, 3, 21, 17])?);
@@ -286,8 +332,10 @@ fn wrong_images_are_refused() -> cirio_nn::Result<()> {
     assert!(error.contains("F64"), "{error}");
     let layers = Layers::new([1, 4, 4]).then("conv", conv(2, 3)).then("flatten", Flatten).then("fc", linear(3));
     let inference = build(&layers)?.for_inference()?;
-    let error = inference.forward(&images([1, 1, 5, 4])?).unwrap_err().to_string();
-    assert!(error.contains("in layer `fc`") && error.contains("12 values"), "{error}");
+    for n in [1, 64] {
+        let error = inference.forward(&images([n, 1, 5, 4])?).unwrap_err().to_string();
+        assert!(error.contains("in layer `fc`") && error.contains("12 values"), "{error}");
+    }
     let error = inference.forward(&images([1, 1, 2, 4])?).unwrap_err().to_string();
     assert!(error.contains("in layer `conv`"), "{error}");
     assert_eq!(inference.forward(&images([1, 1, 4, 4])?)?.dims(), [1, 3], "an error leaves it usable");

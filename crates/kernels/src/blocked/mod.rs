@@ -8,8 +8,8 @@ mod direct;
 mod maps;
 mod pool;
 mod scale;
-mod tile;
-mod transpose;
+pub(crate) mod tile;
+pub(crate) mod transpose;
 mod weights;
 mod winograd;
 

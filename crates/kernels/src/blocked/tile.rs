@@ -54,7 +54,7 @@ pub(crate) unsafe fn accumulate<S: Simd, const P: usize, const F: usize>(
 
 /// One tap of [`accumulate`], whose rules hold here.
 #[inline(always)]
-unsafe fn add<S: Simd, const P: usize, const F: usize>(
+pub(crate) unsafe fn add<S: Simd, const P: usize, const F: usize>(
     simd: S,
     rows: [*const f32; P],
     tap: usize,

@@ -6,23 +6,23 @@ const SIDE: usize = 8;
 
 /// A matrix in a slice: its value (i, j) is at i·stride + j.
 #[derive(Clone, Copy)]
-pub(super) struct Rows {
-    pub(super) count: usize,
-    pub(super) stride: usize,
+pub(crate) struct Rows {
+    pub(crate) count: usize,
+    pub(crate) stride: usize,
 }
 
 /// Where a matrix's columns go: they come in rows of `width`, `stride` floats lie between the columns of a row, and `row` between rows.
 #[derive(Clone, Copy)]
-pub(super) struct Columns {
-    pub(super) count: usize,
-    pub(super) stride: usize,
-    pub(super) width: usize,
-    pub(super) row: usize,
+pub(crate) struct Columns {
+    pub(crate) count: usize,
+    pub(crate) stride: usize,
+    pub(crate) width: usize,
+    pub(crate) row: usize,
 }
 
 impl Columns {
     /// All in one row.
-    pub(super) fn in_a_row(count: usize, stride: usize) -> Self {
+    pub(crate) fn in_a_row(count: usize, stride: usize) -> Self {
         Self { count, stride, width: count.max(1), row: 0 }
     }
 
@@ -37,7 +37,7 @@ impl Columns {
 }
 
 /// to[place of j + i] = from[i·rows.stride + j] for each of the rows i and the columns j.
-pub(super) fn transpose(from: &[f32], rows: Rows, columns: Columns, to: &mut [f32]) {
+pub(crate) fn transpose(from: &[f32], rows: Rows, columns: Columns, to: &mut [f32]) {
     if rows.count == 0 || columns.count == 0 {
         return;
     }
@@ -85,7 +85,7 @@ mod x86 {
     /// # Safety
     /// The processor has AVX, and 8 values are readable at each of the 8 strides, and writable at each of the places `at(0)` … `at(7)`.
     #[target_feature(enable = "avx")]
-    pub(super) unsafe fn square(from: *const f32, from_stride: usize, to: *mut f32, at: impl Fn(usize) -> usize) {
+    pub(crate) unsafe fn square(from: *const f32, from_stride: usize, to: *mut f32, at: impl Fn(usize) -> usize) {
         // SAFETY: as the caller promises.
         let half = |row: usize, column: usize| unsafe { _mm_loadu_ps(from.add(row * from_stride + column)) };
         // Rows i and i + 4 beside one another, left and right halves: what is left to do happens inside their halves.

@@ -7,6 +7,7 @@ use cirio_kernels::blocked::{self, Conv2d, Epilogue, Filters, Maps, Method, Pool
 use cirio_kernels::{Buffer, Conv2dShape, Pool2dShape, Scratch, ShapeError, on_this_thread};
 use rayon::prelude::*;
 
+use super::abreast::Abreast;
 use super::graph::{Conv, ConvWeights, Graph, Linear, LinearWeights, Node, Op, PackedWeights, halved};
 use crate::ops::Pool2dConfig;
 use crate::parts;
@@ -24,6 +25,8 @@ pub(super) struct Engine {
     graph: Graph,
     /// Whether weights are kept in half precision.
     half: bool,
+    /// The way of a small network with many images.
+    abreast: Option<Abreast>,
     idle: Mutex<Vec<Team>>,
 }
 
@@ -117,12 +120,18 @@ impl Layout {
 }
 
 impl Engine {
-    pub(super) fn new(graph: Graph, half: bool) -> Self {
-        Self { graph, half, idle: Mutex::default() }
+    pub(super) fn new(graph: Graph, half: bool) -> Result<Self> {
+        let abreast = if half { None } else { Abreast::new(&graph)? };
+        Ok(Self { graph, half, abreast, idle: Mutex::default() })
     }
 
     /// The wanted values for images of f32 on the CPU. What observes is called after each operation; then all images take it together.
     pub(super) fn forward(&self, images: &Tensor, size: [usize; 4], observe: Option<&mut dyn FnMut(&str)>) -> Result<Vec<Tensor>> {
+        if let (Some(abreast), None) = (&self.abreast, &observe)
+            && let Some(output) = abreast.forward(images, size)?
+        {
+            return Ok(vec![output]);
+        }
         let (n, together) = (size[0], if observe.is_some() { size[0] } else { parts::together(&size, self.graph.weights()) });
         let team = self.take_team(size, together);
         let outputs = if together >= n {
@@ -323,7 +332,7 @@ impl Plan {
 }
 
 /// Calls `work` with the values of a contiguous tensor of f32 on the CPU.
-fn on_slice<T>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
+pub(super) fn on_slice<T>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
     let (storage, layout) = tensor.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {
         (Storage::Cpu(storage), Some((start, end))) => work(&storage.as_slice::<f32>()?[start..end]),

@@ -1,5 +1,6 @@
 //! The inference form of a network: folded, fused, packed, planned, in memory that is kept from pass to pass.
 
+mod abreast;
 mod engine;
 mod graph;
 
@@ -12,10 +13,10 @@ use graph::Graph;
 /// A network for evaluation alone, made by [`Stack::for_inference`].
 ///
 /// On the CPU, in f32: batch norms are folded into the convolutions before them, shortcuts and activations are computed as convolutions
-/// finish, and so are pools of 2×2 pixels behind some of them; maps have their channels side by side, each thread takes some images through
-/// all of a small network, and each convolution's algorithm is chosen at the first pass, when its weights are packed for it. Later passes over
-/// as many images of the same size allocate little but their result; another size only makes a new plan. On other devices and in other types
-/// the network's layers run as they are.
+/// finish, and so are pools of 2×2 pixels behind some of them; maps have their channels side by side, and each convolution's algorithm is chosen
+/// at the first pass, when its weights are packed for it. Of a batch, each thread takes some images through all of a small network; in one that is a
+/// plain chain of layers they lie side by side. Later passes over as many images of the same size allocate little but their result; another size only
+/// makes a new plan. On other devices and in other types the network's layers run as they are.
 ///
 /// Its answers differ from the network's by rounding: sums are taken in another order, and 3×3 filters may go by Winograd's way.
 /// Several threads can use it at the same time: each pass that runs beside another has its own plan and memory, the weights are shared.
@@ -51,7 +52,7 @@ impl Inference {
         let fused = floats(&stack)
             && crate::ops::has_kernels(stack.tensors().map(|(_, tensor, _)| tensor).filter(|tensor| tensor.dtype().is_float()));
         let form = if fused {
-            Form::Fused(Box::new(Engine::new(Graph::new(&stack, config)?, config.half_weights)))
+            Form::Fused(Box::new(Engine::new(Graph::new(&stack, config)?, config.half_weights)?))
         } else {
             Form::Layers(stack, config.taps.clone())
         };
