@@ -8,9 +8,9 @@
 use pulp::{Simd, WithSimd};
 
 use crate::activation::Activation;
-use crate::blocked::Maps;
 use crate::blocked::tile::add;
 use crate::blocked::transpose::{Columns, Rows, transpose};
+use crate::blocked::{Maps, is_moderate};
 use crate::conv::Conv2dShape;
 use crate::error::{ShapeError, expect};
 use crate::simd::{self, activate};
@@ -72,7 +72,7 @@ pub fn lay_apart(n: usize, x: &[f32], maps: &Maps, y: &mut [f32]) -> Result<(), 
 fn planar(n: usize, maps: &Maps) -> Result<usize, ShapeError> {
     let given @ [channels, height, width] = maps.size();
     if n > images() || !channels.is_multiple_of(images()) || maps.together() != images() {
-        return Err(ShapeError::Maps { given, expected: [channels / images() * n, height, width] });
+        return Err(ShapeError::Maps { given, expected: [(channels / images()).saturating_mul(n), height, width] });
     }
     Ok(channels / images() * height * width)
 }
@@ -109,7 +109,7 @@ pub struct Conv2d {
 impl Conv2d {
     /// The plan for a shape and maps in layouts of [`maps`], the input's with a margin of at least the padding.
     ///
-    /// None where the convolution has groups, the margin is less than the padding, or offsets would be too large.
+    /// None where the convolution has groups, the margin is less than the padding, or lists or offsets would be too long.
     ///
     /// # Errors
     /// When the shape cannot be, or the maps have other sizes than it.
@@ -121,7 +121,7 @@ impl Conv2d {
                 return Err(ShapeError::Maps { given: given.size(), expected: expected.size() });
             }
         }
-        let small = [input, output].iter().all(|maps| u32::try_from(maps.image()).is_ok());
+        let small = is_moderate(&shape) && [input, output].iter().all(|maps| u32::try_from(maps.image()).is_ok());
         let [margin, padding] = [input.margin(), shape.padding];
         if shape.groups != 1 || margin[0] < padding[0] || margin[1] < padding[1] || !small {
             return Ok(None);
@@ -239,8 +239,9 @@ impl Pass<'_> {
     fn pixels<S: Simd, const P: usize, const F: usize>(&mut self, simd: S, first: usize, [row, column]: [usize; 2]) {
         let Conv2d { shape, input, output, taps, farthest } = self.plan;
         let lanes = S::F32_LANES;
-        let (start, gap) =
-            (input.origin(shape.padding) + row * shape.stride[0] * input.row() + column * shape.stride[1] * lanes, shape.stride[1] * lanes);
+        // A long stride has no second pixel.
+        let gap = if F > 1 { shape.stride[1] * lanes } else { 0 };
+        let start = input.origin(shape.padding) + row * shape.stride[0] * input.row() + column * shape.stride[1] * lanes;
         assert!(start + farthest + (F - 1) * gap + lanes <= self.x.len(), "a window lies outside the image");
         assert!((first + P) * taps.len() <= self.w.len(), "a filter has all its weights");
         let mut sums = [[simd.splat_f32s(0.0); F]; P];

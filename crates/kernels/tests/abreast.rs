@@ -34,11 +34,11 @@ fn run(shape: Conv2dShape, n: usize, margins: [usize; 2], relu: bool, bias: bool
 
 fn shapes() -> impl Strategy<Value = Conv2dShape> {
     let sides = (1..=9usize, 1..=13usize, 1..=3usize, 1..=5usize);
-    let moves = (1..=3usize, 1..=2usize, 0..=2usize, 0..=2usize, 1..=2usize);
+    let moves = (1..=3usize, 1..=2usize, 0..=2usize, 0..=2usize, [1..=2usize, 1..=2usize]);
     let fits = |shape: Conv2dShape| shape.check().is_ok().then_some(shape);
     (1..=5usize, 1..=20usize, sides, moves).prop_filter_map(
         "the kernel is larger than the input",
-        move |(c_in, c_out, (h, w, rows, columns), (down, along, above, beside, apart))| {
+        move |(c_in, c_out, (h, w, rows, columns), (down, along, above, beside, dilation))| {
             fits(Conv2dShape {
                 c_in,
                 c_out,
@@ -47,7 +47,7 @@ fn shapes() -> impl Strategy<Value = Conv2dShape> {
                 kernel: [rows, columns],
                 stride: [down, along],
                 padding: [above, beside],
-                dilation: [apart, 1],
+                dilation,
                 groups: 1,
             })
         },

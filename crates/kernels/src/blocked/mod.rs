@@ -36,7 +36,7 @@ use crate::simd;
 const MOST: usize = 1 << 20;
 
 /// Whether no list of a plan is long.
-fn is_moderate(shape: &Conv2dShape) -> bool {
+pub(crate) fn is_moderate(shape: &Conv2dShape) -> bool {
     [shape.taps(), shape.c_in, shape.c_out, shape.output()[1]].iter().all(|&count| count <= MOST)
 }
 

@@ -33,7 +33,6 @@ pub(crate) unsafe fn accumulate<S: Simd, const P: usize, const F: usize>(
     [step, gap]: [usize; 2],
     mut sums: [[S::f32s; F]; P],
 ) -> [[S::f32s; F]; P] {
-    const { assert!(P <= 8 && F <= 4, "more than `add` writes down") };
     // Four taps a turn, so that counting them is a small part of the work.
     let (fours, rest) = taps.as_chunks::<4>();
     // SAFETY: as the caller promises.
@@ -52,7 +51,10 @@ pub(crate) unsafe fn accumulate<S: Simd, const P: usize, const F: usize>(
     sums
 }
 
-/// One tap of [`accumulate`], whose rules hold here.
+/// One tap of [`accumulate`], whose rules hold here: sums[p][f] += rows[p][tap] · w[f·gap ..].
+///
+/// # Safety
+/// As for [`accumulate`], of this tap.
 #[inline(always)]
 pub(crate) unsafe fn add<S: Simd, const P: usize, const F: usize>(
     simd: S,
@@ -62,6 +64,7 @@ pub(crate) unsafe fn add<S: Simd, const P: usize, const F: usize>(
     gap: usize,
     mut sums: [[S::f32s; F]; P],
 ) -> [[S::f32s; F]; P] {
+    const { assert!(P <= 8 && F <= 4, "more than is written down here") };
     let mut weights = [simd.splat_f32s(0.0); F];
     each!(VECTOR in [0 1 2 3], less than F: {
         // SAFETY: the caller promises that this is readable; a vector of floats is plain data of that many floats.

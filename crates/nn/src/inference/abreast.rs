@@ -20,6 +20,9 @@ const GROUPS: usize = 2;
 /// Floats of a group's images, at most: its maps, some times as many floats, stay near a core.
 const IMAGES: usize = 1 << 16;
 
+/// Channels and filters that fill vectors when they lie side by side: then that is as fast, and 3×3 filters can go by Winograd's way.
+const MANY_CHANNELS: usize = 16;
+
 /// A chain of layers, and the plans that no thread is using.
 pub(super) struct Abreast {
     layers: Vec<Layer>,
@@ -67,8 +70,8 @@ enum Step {
 }
 
 impl Abreast {
-    /// For the operations of a network whose weights have not been packed; none where it is not small, not a chain of layers that can be computed so, or weights are kept in
-    /// half precision.
+    /// For the operations of a network whose weights have not been packed; none where it is not small, or not a chain of layers that can be
+    /// computed so and gain by it.
     pub(super) fn new(graph: &Graph) -> Result<Option<Self>> {
         let is_chain = graph.nodes.iter().enumerate().all(|(index, node)| node.inputs == [index]) && graph.outputs == [graph.nodes.len()];
         if abreast::images() == 1 || !is_chain || graph.weights() > FEW_WEIGHTS {
@@ -124,7 +127,7 @@ impl Abreast {
 /// What an operation is here; none for what cannot be computed with images abreast.
 fn layer(node: &Node) -> Result<Option<Layer>> {
     Ok(match &node.op {
-        Op::Conv(conv) if conv.config.groups == 1 => {
+        Op::Conv(conv) if conv.config.groups == 1 && conv.shape[0].min(conv.shape[1]) < MANY_CHANNELS => {
             let Some(weights) = weights(conv)? else { return Ok(None) };
             let filters = Filters { weights, bias: conv.bias.clone(), activation: conv.activation };
             Some(Layer::Conv(conv.shape, conv.config.clone(), Arc::new(filters)))
@@ -258,7 +261,7 @@ mod tests {
     use candle_core::DType;
 
     use super::*;
-    use crate::layer::{Flatten, Relu, Tanh, conv, linear, max_pool, residual};
+    use crate::layer::{AdaptiveAvgPool2d, AvgPool2d, Conv2d, Flatten, MaxPool2d, Relu, Tanh, conv, linear, max_pool, residual};
     use crate::{InferenceConfig, Layers, Sequence, Store};
 
     fn small() -> Layers {
@@ -267,6 +270,18 @@ mod tests {
 
     fn classifier() -> Layers {
         small().then("flatten", Flatten).then("fc", linear(10))
+    }
+
+    /// Padding, strides, dilations and every pool; the images themselves, or maps, or a vector in the end.
+    fn every_kind() -> [Layers; 3] {
+        let strange = Conv2d { stride: [2, 1], dilation: [1, 2], padding: [0, 3], ..conv(7, 3) };
+        let window = Pool2dConfig { kernel: [3; 2], stride: [2; 2], padding: [1; 2], ceil_mode: true };
+        let maps = Layers::new([1, 12, 12])
+            .then("conv", strange)
+            .then("max", MaxPool2d(window.clone()))
+            .then("mean", AvgPool2d { window, count: CountPadding::Include })
+            .then("pool", AdaptiveAvgPool2d([2, 3]));
+        [Layers::new([1, 12, 12]).then("flatten", Flatten), maps.clone(), maps.then("flatten", Flatten)]
     }
 
     fn abreast(layers: &Layers, taps: &[&str]) -> crate::Result<Option<Abreast>> {
@@ -285,6 +300,7 @@ mod tests {
         let others = [
             small().then("tanh", Tanh),
             small().then("block", residual(block)),
+            small().then("wide1", conv(16, 3)).then("wide2", conv(16, 1)),
             small().then("flatten", Flatten).then("fc1", linear(4000)).then("fc2", linear(10)),
         ];
         for layers in others {
@@ -298,14 +314,18 @@ mod tests {
     fn batches_of_small_images_go_abreast() -> crate::Result<()> {
         let Some(network) = abreast(&classifier(), &[])? else { return Ok(()) };
         let many = 2 * abreast::images();
-        let went = |n: usize, [h, w]: [usize; 2]| -> crate::Result<bool> {
+        let went = |network: &Abreast, n: usize, [h, w]: [usize; 2]| -> crate::Result<bool> {
             let images = Tensor::zeros((n, 1, h, w), DType::F32, &Device::Cpu)?;
             Ok(network.forward(&images, [n, 1, h, w])?.is_some())
         };
-        assert!(went(many, [12, 12])? && went(many + 1, [12, 12])?);
-        assert!(!went(many - 1, [12, 12])?, "too few");
-        assert!(!went(many, [300, 300])?, "too large");
-        assert!(!went(many, [13, 20])?, "the linear layer cannot take it: the usual way says so");
+        for layers in every_kind() {
+            let network = abreast(&layers, &[])?.expect("a small chain");
+            assert!(went(&network, many, [12, 12])?, "{:?}", layers.output()?);
+        }
+        assert!(went(&network, many, [12, 12])? && went(&network, many + 1, [12, 12])?);
+        assert!(!went(&network, many - 1, [12, 12])?, "too few");
+        assert!(!went(&network, many, [300, 300])?, "too large");
+        assert!(!went(&network, many, [13, 20])?, "the linear layer cannot take it: the usual way says so");
         assert_eq!(network.idle().len(), 1, "plans for images of another size are let go");
         Ok(())
     }
