@@ -2,7 +2,7 @@
 //!
 //! The pure parts work on slices and know no tensor: [`boxes`], [`BoxCoder`], [`Anchors`], [`Matcher`], [`Sampler`], [`nms()`], [`Mask`] and
 //! [`Rle`]. [`ops`] has some of them on tensors, for any other detector. The parts with weights are pieces of two-stage detectors:
-//! [`Backbone`], [`Pyramid`], [`Rpn`], [`BoxBranch`], [`MaskBranch`] and [`KeypointBranch`], each for training or for evaluation alone.
+//! [`Backbone`], [`Pyramid`], [`Rpn`], [`BoxBranch`], [`PixelBranch`], [`MaskBranch`] and [`KeypointBranch`], each for training or for evaluation alone.
 //!
 //! ```
 //! use candle_core::{Device, Tensor};
@@ -34,6 +34,7 @@ mod nms;
 pub mod ops;
 mod part;
 mod paste;
+mod pixels;
 mod pose;
 mod roi;
 mod rpn;
@@ -56,8 +57,11 @@ pub use matcher::{Match, Matcher};
 pub use nms::{batched_nms, box_voting, nms};
 pub use part::{Mode, Part};
 pub use paste::Mask;
+pub use pixels::{PixelBranch, PixelConfig};
 pub use pose::{KeypointBranch, KeypointConfig};
-pub use roi::{BoxBranch, BoxHead, Predictions, Region, RegionAlign, RegionMax, RegionPooling, RoiConfig, Sampled, regions};
+pub use roi::{
+    BoxBranch, BoxHead, Predictions, Region, RegionAlign, RegionFeatures, RegionMax, RegionPooling, RoiConfig, Sampled, regions,
+};
 pub use rpn::{Limits, Objectness, Proposal, Rpn, RpnConfig, RpnHead};
 pub use sampler::{Sample, Sampler};
 pub use select::top_k;

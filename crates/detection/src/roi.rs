@@ -13,7 +13,8 @@ use crate::boxes::{self, Xyxy};
 use crate::loss::smooth_l1;
 use crate::part::join;
 use crate::{
-    Batch, BoxCoder, Detection, Error, Losses, Match, Matcher, Mode, Part, Proposal, Result, Sampler, Target, batched_nms, box_voting,
+    Batch, BoxCoder, Detection, Error, Losses, Match, Matcher, Mode, Part, PixelBranch, PixelConfig, Proposal, Result, Sampler, Target,
+    batched_nms, box_voting,
 };
 
 /// Where smooth L1 goes over from a parabola to a line.
@@ -237,6 +238,8 @@ pub struct RoiConfig {
     pub pooling: RegionPooling,
     /// What comes between features and predictions.
     pub head: BoxHead,
+    /// A second opinion on classes from the pixels; none in torchvision's detectors.
+    pub pixels: Option<PixelConfig>,
     /// A detection's probability is over this.
     pub score: f32,
     /// The IoU from which on the better of two detections of a class suppresses the other.
@@ -259,6 +262,7 @@ impl RoiConfig {
             classes,
             pooling: RegionPooling::Align,
             head: BoxHead::Linear { features: 1024, dropout: 0.0 },
+            pixels: None,
             score: 0.05,
             overlap: 0.5,
             voting: None,
@@ -267,6 +271,14 @@ impl RoiConfig {
             sampler: Sampler::PROPOSALS,
         }
     }
+}
+
+/// What is seen of R regions.
+pub struct RegionFeatures {
+    /// (R, C, side, side), from the levels.
+    pub levels: Tensor,
+    /// (R, 3, side, side), from the images, where there is a second opinion.
+    pub pixels: Option<Tensor>,
 }
 
 /// What is predicted for R regions.
@@ -315,9 +327,11 @@ impl Candidates {
     }
 }
 
-/// The head of boxes and its two predictors. Weights: `box_head.…`, `box_predictor.cls_score`, `box_predictor.bbox_pred`.
+/// The head of boxes and its two predictors. Weights: `box_head.…`, `box_predictor.cls_score`, `box_predictor.bbox_pred`; those of a second
+/// opinion `pixel_head.…`.
 pub struct BoxBranch {
     head: Part,
+    pixels: Option<PixelBranch>,
     logits: Part,
     offsets: Part,
     config: RoiConfig,
@@ -338,6 +352,7 @@ impl BoxBranch {
         };
         Ok(Self {
             head: Part::new(&config.head.layers(channels), weights.pp("box_head"))?,
+            pixels: config.pixels.as_ref().map(|pixels| PixelBranch::new(3, config.classes, pixels, weights.clone())).transpose()?,
             logits: predictor("cls_score", config.classes)?,
             offsets: predictor("bbox_pred", 4 * config.classes)?,
             config: config.clone(),
@@ -355,30 +370,40 @@ impl BoxBranch {
     }
 
     /// The features of regions, (R, C, [side](BoxHead::side), side), from the levels that are for them, see
-    /// [`Backbone::for_regions`](crate::Backbone::for_regions).
+    /// [`Backbone::for_regions`](crate::Backbone::for_regions), and where there is a second opinion their pixels.
     ///
     /// # Errors
     /// As [`RegionAlign::forward`].
-    pub fn features(&self, levels: &[Tensor], batch: &Batch, regions: &[Region]) -> Result<Tensor> {
+    pub fn features(&self, levels: &[Tensor], batch: &Batch, regions: &[Region]) -> Result<RegionFeatures> {
         let side = self.config.head.side();
-        match self.config.pooling {
+        let levels = match self.config.pooling {
             RegionPooling::Align => RegionAlign { side }.forward(levels, batch, regions),
             RegionPooling::Max => RegionMax { side }.forward(levels, batch, regions),
-        }
+        }?;
+        let pixels = self.pixels.as_ref().map(|branch| branch.pixels(batch, regions)).transpose()?;
+        Ok(RegionFeatures { levels, pixels })
     }
 
-    /// What is predicted for features (R, C, side, side).
+    /// What is predicted for the features of R regions.
     ///
     /// # Errors
-    /// When they have other channels.
-    pub fn predict(&self, features: &Tensor, mode: Mode) -> Result<Predictions> {
+    /// When they have other channels, or pixels are missing or not asked for.
+    pub fn predict(&self, RegionFeatures { levels: features, pixels }: &RegionFeatures, mode: Mode) -> Result<Predictions> {
         let (regions, classes) = (features.dim(0)?, self.config.classes);
         if regions == 0 {
             let none = |width| Tensor::zeros((0, width), features.dtype(), features.device());
             return Ok(Predictions { logits: none(classes)?, offsets: none(4 * classes)? });
         }
         let vectors = self.head.forward(features, mode)?.reshape((regions, self.config.head.features(), 1, 1))?;
-        Ok(Predictions { logits: self.logits.forward(&vectors, mode)?, offsets: self.offsets.forward(&vectors, mode)? })
+        let mut logits = self.logits.forward(&vectors, mode)?;
+        match (&self.pixels, pixels) {
+            // Both see the same evidence: their sum would be too sure.
+            (Some(branch), Some(pixels)) => logits = ((logits + branch.opinion(pixels, mode)?)? / 2.0)?,
+            (None, None) => {}
+            (Some(_), None) => return Err(Error::Config("the second opinion needs the regions' pixels".into())),
+            (None, Some(_)) => return Err(Error::Config("there is no second opinion for the regions' pixels".into())),
+        }
+        Ok(Predictions { logits, offsets: self.offsets.forward(&vectors, mode)? })
     }
 
     /// The objects in each image, from the most probable on, in pixels of the resized pictures. The regions are the proposals of the first
@@ -483,13 +508,21 @@ impl BoxBranch {
     /// # Errors
     /// When a norm's tensors cannot be read.
     pub fn for_inference(self) -> Result<Self> {
-        Ok(Self { head: self.head.for_inference()?, logits: self.logits.for_inference()?, offsets: self.offsets.for_inference()?, ..self })
+        Ok(Self {
+            head: self.head.for_inference()?,
+            pixels: self.pixels.map(PixelBranch::for_inference).transpose()?,
+            logits: self.logits.for_inference()?,
+            offsets: self.offsets.for_inference()?,
+            config: self.config,
+        })
     }
 
     /// All tensors, `prefix` and a dot before their names.
     pub fn parameters(&self, prefix: &str) -> Vec<Parameter> {
         let predictor = format!("{prefix}.box_predictor");
-        join([self.head.parameters(&format!("{prefix}.box_head")), self.logits.parameters(&predictor), self.offsets.parameters(&predictor)])
+        let pixels = self.pixels.as_ref().map(|pixels| pixels.parameters(prefix));
+        let predictors = [self.logits.parameters(&predictor), self.offsets.parameters(&predictor)];
+        join([self.head.parameters(&format!("{prefix}.box_head"))].into_iter().chain(pixels).chain(predictors))
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use cirio_detection::{
-    Anchors, Body, BoxCoder, BoxHead, Detection, Detector, DetectorConfig, FpnConfig, KeypointConfig, MaskConfig, Mode, RegionPooling,
-    Result, RoiConfig, RpnConfig, Target, Trace, Transform, boxes, regions,
+    Anchors, Body, BoxCoder, BoxHead, Detection, Detector, DetectorConfig, FpnConfig, KeypointConfig, MaskConfig, Mode, PixelConfig,
+    Region, RegionFeatures, RegionPooling, Result, RoiConfig, RpnConfig, Target, Trace, Transform, boxes, regions,
 };
 use cirio_nn::layer::{Conv2d, Relu, batch_norm, conv};
 use cirio_nn::{Layers, Store, Weights, files};
@@ -141,6 +141,55 @@ fn a_view_and_its_mirror_image_together_know_no_side() -> Result<()> {
     assert!(rows(ours) != rows(theirs));
     assert!(detector.detect_mirrored_too(&[]).is_err());
     assert!(detector.detect_mirrored_too(&[Tensor::zeros(3, DType::F32, &Device::Cpu)?]).is_err());
+    Ok(())
+}
+
+/// The logits are the mean of both opinions; that from pixels is learnt, and is the same in the form for evaluation.
+#[test]
+fn a_second_opinion_on_classes() -> Result<()> {
+    let pixels = PixelConfig { side: 8, context: 1.2, stages: vec![vec![4], vec![5, 6]], norm: batch_norm() };
+    let config = DetectorConfig { roi: RoiConfig { pixels: Some(pixels), ..config(false).roi }, ..config(false) };
+    let build = || config.build(store().var_builder());
+    let (detector, pictures) = (build()?, [picture(40, 60, 0.2)?, picture(50, 30, 0.6)?]);
+
+    let targets = [target(&[[4.0, 4.0, 20.0, 30.0], [30.0, 10.0, 58.0, 38.0]], [40, 60])?, target(&[[2.0, 8.0, 26.0, 40.0]], [50, 30])?];
+    let gradients = detector.losses(&pictures, &targets, &mut rng())?.total()?.backward()?;
+    let of_pixels = detector.parameters().into_iter().filter(|parameter| parameter.name.starts_with("roi_heads.pixel_head."));
+    let mut learnt = 0;
+    for parameter in of_pixels.filter(|parameter| parameter.name.ends_with("weight")) {
+        let var = parameter.var()?.expect("a weight is trained");
+        let gradient = gradients.get(&var).unwrap_or_else(|| panic!("{} has no gradient", parameter.name));
+        assert!(gradient.abs()?.sum_all()?.to_scalar::<f32>()? > 0.0, "{}", parameter.name);
+        learnt += 1;
+    }
+    assert_eq!(learnt, 3 + 3 + 1, "convolutions, norms, and the last layer");
+
+    let batch = detector.batch(&pictures)?;
+    let levels = detector.backbone().forward(&batch.images, Mode::Evaluation)?;
+    let bounds = [[0.0, 0.0, 30.0, 40.0], [10.0, 5.0, 20.0, 25.0]];
+    let regions: Vec<Region> = bounds.into_iter().enumerate().map(|(image, bounds)| Region { image, bounds }).collect();
+    let features = detector.boxes().features(detector.backbone().for_regions(&levels), &batch, &regions)?;
+    let both = detector.boxes().predict(&features, Mode::Evaluation)?;
+    let features = RegionFeatures { pixels: None, ..features };
+    assert!(detector.boxes().predict(&features, Mode::Evaluation).is_err(), "an opinion was asked for");
+    // The same weights without it: initial values depend on names.
+    let alone = self::detector(false)?.boxes().predict(&features, Mode::Evaluation)?;
+    for opinion in ((both.logits * 2.0)? - alone.logits)?.to_vec2::<f32>()? {
+        let total: f32 = opinion[1..].iter().map(|log| log.exp()).sum();
+        assert!(opinion[0] == 0.0 && (total - 1.0).abs() < 1e-4, "{opinion:?}");
+    }
+    assert_eq!(both.offsets.to_vec2::<f32>()?, alone.offsets.to_vec2::<f32>()?);
+
+    // As many regions as may be computed in another way than few are.
+    let regions: Vec<Region> =
+        (0..70).map(|index| Region { image: index % 2, bounds: [0.0, 0.0, 8.0 + index as f32 / 4.0, 20.0] }).collect();
+    let features = detector.boxes().features(detector.backbone().for_regions(&levels), &batch, &regions)?;
+    // Both without the statistics that learning has left in the norms.
+    let (whole, fused) = (build()?.boxes().predict(&features, Mode::Evaluation)?, build()?.for_inference()?);
+    let largest = |tensor: &Tensor| tensor.abs()?.max_all()?.to_scalar::<f32>();
+    let (off, of) = (largest(&(&whole.logits - fused.boxes().predict(&features, Mode::Evaluation)?.logits)?)?, largest(&whole.logits)?);
+    assert!(off < 1e-5 * of, "the form for evaluation is off by {off} of {of}");
+    assert!(!fused.detect(&pictures)?[0].is_empty());
     Ok(())
 }
 

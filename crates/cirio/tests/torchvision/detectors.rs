@@ -179,7 +179,7 @@ impl Answer {
         }
         let (levels, regions) = (detector.backbone().for_regions(&levels), regions(&proposals));
         let features = detector.boxes().features(levels, &batch, &regions)?;
-        self.region_features.check("features of regions", &features)?;
+        self.region_features.check("features of regions", &features.levels)?;
         let predictions = detector.boxes().predict(&features, Mode::Evaluation)?;
         self.class_logits.check("logits of classes", &predictions.logits)?;
         self.box_offsets.check("offsets of boxes", &predictions.offsets)?;

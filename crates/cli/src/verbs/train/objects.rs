@@ -20,7 +20,12 @@ use crate::console::{Usage, say};
 use crate::verbs::eval::warn_of_problems;
 
 /// The weights that depend on the number of classes.
-const PREDICTORS: [&str; 3] = ["roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.", "roi_heads.keypoint_predictor."];
+const PREDICTORS: [&str; 4] = [
+    "roi_heads.box_predictor.",
+    "roi_heads.pixel_head.cls_score.",
+    "roi_heads.mask_predictor.mask_fcn_logits.",
+    "roi_heads.keypoint_predictor.",
+];
 
 /// A new run.
 pub fn begin(args: &Args, model: &DetectorModel, data: &Path, json: bool) -> Result<()> {
