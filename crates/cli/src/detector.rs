@@ -34,6 +34,9 @@ pub struct Rules {
     /// from ImageNet alone has 1e-5].
     #[arg(long, value_name = "EPS", value_parser = parse::eps)]
     frozen_bn_eps: Option<f64>,
+    /// Whether all counts that the detector's own rules keep.
+    #[arg(skip)]
+    measured: bool,
 }
 
 /// A trained detector, ready to be used.
@@ -84,9 +87,10 @@ pub struct Found {
 }
 
 impl Rules {
-    /// As detectors are measured: a hundred objects of at least 0.05 in each picture.
+    /// As detectors are measured, and as training measures them: a hundred objects in each picture of at least the detector's own limit, which is
+    /// 0.05 for most.
     pub fn for_evaluation(frozen_bn_eps: Option<f64>) -> Self {
-        Self { score: Some(0.05), classes: Vec::new(), max_detections: Some(100), frozen_bn_eps }
+        Self { max_detections: Some(100), frozen_bn_eps, measured: true, ..Self::default() }
     }
 
     /// The first of these flags that is given.
@@ -104,7 +108,7 @@ impl Rules {
     pub fn load(&self, choice: &Choice, found: &Resolved, model: &'static DetectorModel) -> Result<Finder> {
         let Found { mut config, weights, name, classes } = self.open(found, model)?;
         let wanted = self.labels(&classes)?;
-        let score = self.score.unwrap_or(0.5);
+        let score = self.score.unwrap_or(if self.measured { f64::from(config.roi.score) } else { 0.5 });
         let most = self.max_detections.unwrap_or(100);
         config.roi.score = score as f32;
         // Others may be likelier than those that are wanted.
