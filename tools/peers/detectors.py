@@ -4,8 +4,9 @@
     tools/peers/run detectors maskrcnn_resnet50_fpn maskrcnn_small --train --size 480x640
 
 maskrcnn_small is put together of torchvision's parts as models/mask-rcnn/src/lib.rs has it, but for the votes of boxes; the
-second opinion on classes, which torchvision has no place for, is hung in by hooks. Random weights find a hundred objects in a picture, so that no stage is idle. In training the norms of the large ones and the first stages of their bodies are frozen, as torchvision does
-with trained weights. The table goes to stdout: medians over all rounds, and the largest memory.
+second opinion on classes, which torchvision has no place for, is hung in by hooks. Random weights find a hundred objects in
+a picture, so that no stage is idle. In training the norms of the large ones and the first stages of their bodies are frozen, as
+torchvision does with trained weights. The table goes to stdout: medians over all rounds, and the largest memory.
 """
 
 import argparse

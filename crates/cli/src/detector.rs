@@ -34,7 +34,7 @@ pub struct Rules {
     /// from ImageNet alone has 1e-5].
     #[arg(long, value_name = "EPS", value_parser = parse::eps)]
     frozen_bn_eps: Option<f64>,
-    /// Whether all counts that the detector's own rules keep.
+    /// Whether the detector's own limit is kept where no `score` is given, as for measuring; else it is a half, as for showing.
     #[arg(skip)]
     measured: bool,
 }

@@ -2,7 +2,8 @@
 //!
 //! The pure parts work on slices and know no tensor: [`boxes`], [`BoxCoder`], [`Anchors`], [`Matcher`], [`Sampler`], [`nms()`], [`Mask`] and
 //! [`Rle`]. [`ops`] has some of them on tensors, for any other detector. The parts with weights are pieces of two-stage detectors:
-//! [`Backbone`], [`Pyramid`], [`Rpn`], [`BoxBranch`], [`PixelBranch`], [`MaskBranch`] and [`KeypointBranch`], each for training or for evaluation alone.
+//! [`Backbone`], [`Pyramid`], [`Rpn`], [`BoxBranch`], [`PixelBranch`], [`MaskBranch`] and [`KeypointBranch`], each for training or for
+//! evaluation alone.
 //!
 //! ```
 //! use candle_core::{Device, Tensor};

@@ -28,8 +28,9 @@ pub struct PixelConfig {
 }
 
 impl PixelConfig {
-    /// The layers from (R, channels, side, side) to a logit for each of `names`, the classes without the background. Weights: `0.0.weight`, `0.1.…` of the first convolution and its norm,
-    /// then `1.0.weight`, and `cls_score.…`.
+    /// The layers from (R, channels, side, side) to a logit for each of `names`, the classes without the background.
+    ///
+    /// Weights: `0.0.weight` and `0.1.…` of the first convolution and its norm, then `1.0.weight`, and so on, and `cls_score.…`.
     pub fn layers(&self, channels: usize, names: usize) -> Layers {
         let (mut layers, mut index) = (Layers::new([channels, self.side, self.side]), 0);
         for (stage, filters) in self.stages.iter().enumerate() {
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_opinion_is_of_classes_alone() -> Result<()> {
+    fn the_classes_share_one_and_the_background_stays() -> Result<()> {
         let (branch, batch) = seen()?;
         let regions = [[0.0, 0.0, 5.0, 9.0], [3.0, 3.0, 16.0, 12.0]].map(|bounds| Region { image: 0, bounds });
         for row in branch.opinion(&branch.pixels(&batch, &regions)?, Mode::Evaluation)?.to_vec2::<f32>()? {
