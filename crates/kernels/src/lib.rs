@@ -64,7 +64,7 @@ pub use conv_transpose::{ConvTranspose2d, ConvTranspose2dShape};
 pub use error::ShapeError;
 pub use linear::Linear;
 pub use lrn::{Lrn, LrnShape};
-pub use parallel::{Scratch, on_this_thread, zeros};
+pub use parallel::{Scratch, in_pool, on_this_thread, zeros};
 pub use peak::fma_peak;
 pub use pool::{AvgPool2d, CountPadding, MaxPool2d, Pool2dShape};
 pub use resize::{AlignCorners, Interpolation, Resize2d, Resize2dShape};

@@ -14,8 +14,12 @@ use rayon::prelude::*;
 
 use crate::simd::vectorised;
 
-/// Floating-point operations below which waking other threads costs more than it saves.
-const WORTH_THREADS: usize = 1 << 22;
+/// Floating-point operations below which asking other threads costs more than it saves: where a thread of the pool asks, which takes back
+/// what no other wants.
+const WORTH_THREADS: usize = 1 << 19;
+
+/// The same where a thread outside asks, which has to wake the pool and to be woken.
+const WORTH_POOL: usize = 1 << 20;
 
 /// Floating-point operations that take as long as one value of a loop which memory limits.
 pub(crate) const COST: usize = 8;
@@ -92,9 +96,18 @@ pub fn on_this_thread<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// How many threads are worth waking for `tasks` pieces that take this many floating-point operations together.
+/// Runs `work` on a thread of rayon's pool. Kernels that are called one after the other share their work at less cost there: a thread
+/// outside the pool sleeps and is woken at each of them.
+///
+/// A thread of the pool that waits may be given other work, so `work` must hold no lock over a kernel that other work asks for.
+pub fn in_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    if ALONE.get() || rayon::current_num_threads() == 1 { work() } else { rayon::scope(|_| work()) }
+}
+
+/// How many threads are worth asking for `tasks` pieces that take this many floating-point operations together.
 pub(crate) fn threads_for(tasks: usize, operations: usize) -> usize {
-    if operations < WORTH_THREADS || ALONE.get() { 1 } else { rayon::current_num_threads().min(tasks).max(1) }
+    let worth = if rayon::current_thread_index().is_some() { WORTH_THREADS } else { WORTH_POOL };
+    if operations < worth || ALONE.get() { 1 } else { rayon::current_num_threads().min(tasks).max(1) }
 }
 
 /// Runs `work(task, lane)` for each task. `lanes` holds a buffer of `lane` floats for each thread that may take part.
@@ -313,6 +326,18 @@ mod tests {
         for count in [0, 5, 1 << 20, (1 << 20) + 3] {
             let values = zeros(count);
             assert!(values.len() == count && values.iter().all(|&value| value == 0.0));
+        }
+    }
+
+    #[test]
+    fn work_goes_to_the_pool_once_and_not_where_it_keeps_to_a_thread() {
+        let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of threads");
+        let here = || std::thread::current().id();
+        pool(2).install(|| assert_eq!(in_pool(here), here(), "it is there"));
+        assert_eq!(on_this_thread(|| in_pool(here)), here());
+        pool(1).install(|| assert_eq!(in_pool(here), here()));
+        if rayon::current_num_threads() > 1 {
+            assert!(in_pool(|| rayon::current_thread_index().is_some()));
         }
     }
 

@@ -262,6 +262,20 @@ fn a_batch_abreast_on_many_threads() -> cirio_nn::Result<()> {
     Ok(())
 }
 
+/// Threads outside the pool, more than it has, that ask for passes of one network at the same time: none waits for ever, and all get the
+/// same bits.
+#[test]
+fn passes_from_many_threads_outside_the_pool() -> cirio_nn::Result<()> {
+    let (inference, batch) = (build(&resnet())?.for_inference()?, images([1, 3, 96, 96])?);
+    let first = inference.forward(&batch)?.to_vec2::<f32>()?;
+    let ask = || (0..4).try_for_each(|_| inference.forward(&batch)?.to_vec2::<f32>().map(|output| assert_eq!(output, first)));
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..3 * rayon::current_num_threads()).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().try_for_each(|thread| thread.join().expect("no panic"))
+    })?;
+    Ok(())
+}
+
 #[test]
 fn any_number_of_threads_gives_the_same_bits() -> cirio_nn::Result<()> {
     let (inference, batch) = (build(&resnet())?.for_inference()?, images([37, 3, 21, 17])?);

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::{Device, Error, Result, Storage, Tensor};
 use cirio_kernels::blocked::{self, Conv2d, Epilogue, Filters, Maps, Method, Pool, Scale};
-use cirio_kernels::{Buffer, Conv2dShape, Pool2dShape, Scratch, ShapeError, on_this_thread};
+use cirio_kernels::{Buffer, Conv2dShape, Pool2dShape, Scratch, ShapeError, in_pool, on_this_thread};
 use rayon::prelude::*;
 
 use super::abreast::Abreast;
@@ -18,6 +18,15 @@ const KEPT: usize = 2;
 
 /// The most floats that a plan keeps from pass to pass: to get more anew takes little beside a pass over them.
 const MOST_KEPT: usize = 12 << 20;
+
+/// Floating-point operations of a pass below which one thread is done with it before others are there.
+const WORTH_POOL: usize = 1 << 23;
+
+/// As many multiplications and additions take as long as to read and write one value.
+const MOVED: usize = 4;
+
+/// Is told the name of each operation that is done.
+pub(super) type Observer<'a> = dyn FnMut(&str) + Send + 'a;
 
 /// The operations, and teams for the sizes that were met last. Its lock is held to make a plan and to take a team, not while a pass
 /// runs.
@@ -52,6 +61,8 @@ struct Plan {
     slots: Vec<Buffer>,
     /// The floats of each.
     lengths: Vec<usize>,
+    /// The floating-point operations of a pass.
+    operations: usize,
 }
 
 /// How an operation is computed.
@@ -126,7 +137,7 @@ impl Engine {
     }
 
     /// The wanted values for images of f32 on the CPU. What observes is called after each operation; then all images take it together.
-    pub(super) fn forward(&self, images: &Tensor, size: [usize; 4], observe: Option<&mut dyn FnMut(&str)>) -> Result<Vec<Tensor>> {
+    pub(super) fn forward(&self, images: &Tensor, size: [usize; 4], observe: Option<&mut Observer>) -> Result<Vec<Tensor>> {
         if let (Some(abreast), None) = (&self.abreast, &observe)
             && let Some(output) = abreast.forward(images, size)?
         {
@@ -152,7 +163,7 @@ impl Engine {
     }
 
     /// The wanted values for some of the images.
-    fn pass(&self, team: &Team, images: &Tensor, observe: &mut dyn FnMut(&str)) -> Result<Vec<Tensor>> {
+    fn pass(&self, team: &Team, images: &Tensor, observe: &mut Observer) -> Result<Vec<Tensor>> {
         let [_, c, h, w] = team.size;
         let free = unlocked(&team.free).pop();
         let (mut plan, mut scratch) = match free {
@@ -164,17 +175,23 @@ impl Engine {
             }
         };
         plan.furnish();
-        plan.take(images)?;
-        for (index, node) in self.graph.nodes.iter().enumerate() {
-            if !matches!(plan.steps[index], Planned::Fused) {
-                plan.step(index, node, &mut scratch).map_err(|error| in_layer(error, &node.name))?;
-                observe(&node.name);
-            }
-        }
-        let outputs = self.graph.outputs.iter().map(|&value| plan.tensor(value)).collect();
+        let worth_pool = plan.operations >= WORTH_POOL;
+        let run = || self.run(&mut plan, images, &mut scratch, observe);
+        let outputs = if worth_pool { in_pool(run) } else { on_this_thread(run) };
         plan.let_go();
         unlocked(&team.free).push((plan, scratch));
         outputs
+    }
+
+    fn run(&self, plan: &mut Plan, images: &Tensor, scratch: &mut Scratch, observe: &mut Observer) -> Result<Vec<Tensor>> {
+        plan.take(images)?;
+        for (index, node) in self.graph.nodes.iter().enumerate() {
+            if !matches!(plan.steps[index], Planned::Fused) {
+                plan.step(index, node, scratch).map_err(|error| in_layer(error, &node.name))?;
+                observe(&node.name);
+            }
+        }
+        self.graph.outputs.iter().map(|&value| plan.tensor(value)).collect()
     }
 
     /// A team for images of this size that no other pass uses.
@@ -356,6 +373,7 @@ struct Planner<'a> {
     last_uses: Vec<usize>,
     /// The pool that is fused into the convolution before it.
     fused: Option<usize>,
+    operations: usize,
 }
 
 impl<'a> Planner<'a> {
@@ -377,6 +395,7 @@ impl<'a> Planner<'a> {
             free: Vec::new(),
             last_uses: graph.last_uses(),
             fused: None,
+            operations: 0,
         }
     }
 
@@ -400,12 +419,18 @@ impl<'a> Planner<'a> {
         }
         let slots = self.slots.iter().map(|_| Buffer::default()).collect();
         let [n, c, h, w] = self.size;
-        Ok(Plan { n, image: [c, h, w], steps, values: self.values, slots, lengths: self.slots })
+        Ok(Plan { n, image: [c, h, w], steps, values: self.values, slots, lengths: self.slots, operations: self.operations })
+    }
+
+    /// Counts a multiplication and an addition for each of all these.
+    fn count<const COUNT: usize>(&mut self, each: [usize; COUNT]) {
+        self.operations = self.operations.saturating_add(each.into_iter().fold(2, usize::saturating_mul));
     }
 
     /// Gives the next value a place: the smallest free slot that holds it, the largest one, or a new one.
     fn place(&mut self, layout: Layout) {
         let length = layout.len(self.size[0]);
+        self.count([length, MOVED]);
         let fits = |slot: &usize| if self.slots[*slot] >= length { (0, self.slots[*slot]) } else { (1, usize::MAX - self.slots[*slot]) };
         let best = (0..self.free.len()).min_by_key(|&index| fits(&self.free[index]));
         let slot = match best {
@@ -441,6 +466,7 @@ impl<'a> Planner<'a> {
                 let input = inputs[0].maps()?;
                 let shape = conv_shape(conv, &input)?;
                 let [rows, columns] = shape.output();
+                self.count([n, rows, columns, shape.c_out, shape.taps()]);
                 let output = blocked([shape.c_out, rows, columns])?;
                 let added = inputs.get(1).map_or(Ok(output), Layout::maps)?;
                 let planned = plan_conv(conv, n, self.half, shape, [input, output, added])?;
@@ -459,6 +485,7 @@ impl<'a> Planner<'a> {
                     Layout::Vector(length) => candle_core::bail!("the input has {length} values, the weight takes {expected}"),
                     Layout::Maps(_) => candle_core::bail!("the input is maps, expected a vector of {expected}"),
                 }
+                self.count([n, expected, outputs]);
                 (Planned::Linear(cirio_kernels::Linear::new(expected, outputs).map_err(Error::wrap)?), Layout::Vector(outputs))
             }
             Op::MaxPool(_) if self.fused == Some(index) => (Planned::Fused, inputs[0]),

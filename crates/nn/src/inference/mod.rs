@@ -7,7 +7,7 @@ mod graph;
 use candle_core::{DType, Result, Tensor};
 
 use crate::Stack;
-use engine::Engine;
+use engine::{Engine, Observer};
 use graph::Graph;
 
 /// A network for evaluation alone, made by [`Stack::for_inference`].
@@ -81,11 +81,11 @@ impl Inference {
     ///
     /// # Errors
     /// As for [`forward`](Self::forward).
-    pub fn forward_observed(&self, images: &Tensor, mut observe: impl FnMut(&str)) -> Result<Tensor> {
+    pub fn forward_observed(&self, images: &Tensor, mut observe: impl FnMut(&str) + Send) -> Result<Tensor> {
         last(self.run(images, Some(&mut observe))?)
     }
 
-    fn run(&self, images: &Tensor, observe: Option<&mut dyn FnMut(&str)>) -> Result<Vec<Tensor>> {
+    fn run(&self, images: &Tensor, observe: Option<&mut Observer>) -> Result<Vec<Tensor>> {
         let size = match *images.dims() {
             [n, c, h, w] if c == self.channels => [n, c, h, w],
             ref given => candle_core::bail!("the network takes images (N, {}, H, W), given {given:?}", self.channels),
