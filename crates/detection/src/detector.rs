@@ -164,6 +164,9 @@ impl Detector {
             }
             (None, _) => {}
         }
+        if self.mask.as_ref().is_some_and(MaskBranch::in_score) {
+            found.iter_mut().for_each(|found| self.boxes.rank(found));
+        }
         if let Some(keypoints) = &self.keypoints {
             keypoints.add(seen, batch, &mut found)?;
         }

@@ -21,12 +21,15 @@ pub struct MaskConfig {
     pub convolutions: usize,
     /// The norm behind each of them, which then has no bias.
     pub norm: Option<BatchNorm>,
+    /// Whether an object's score is its class's probability times its mask's [certainty](Mask::certainty): what is outlined badly comes later
+    /// (Wang et al., "SOLO: segmenting objects by locations", 2020, "maskness"). Not so in torchvision.
+    pub in_score: bool,
 }
 
 impl MaskConfig {
     /// torchvision's four convolutions without norms.
     pub fn new(classes: usize) -> Self {
-        Self { classes, convolutions: 4, norm: None }
+        Self { classes, convolutions: 4, norm: None, in_score: false }
     }
 }
 
@@ -38,6 +41,7 @@ pub struct MaskBranch {
     predictor: Part,
     align: RegionAlign,
     classes: usize,
+    in_score: bool,
 }
 
 impl MaskBranch {
@@ -60,7 +64,13 @@ impl MaskBranch {
             predictor: Part::new(&predictor, weights.pp("mask_predictor"))?,
             align,
             classes: config.classes,
+            in_score: config.in_score,
         })
+    }
+
+    /// Whether masks count in their objects' scores.
+    pub(crate) fn in_score(&self) -> bool {
+        self.in_score
     }
 
     /// The logits of the mask of each region's own class.
@@ -126,7 +136,11 @@ impl MaskBranch {
         let (side, regions) = (2 * self.align.side, regions_of(found));
         for ((detection, region), mask) in found.iter_mut().flatten().zip(&regions).zip(probabilities.chunks_exact(side * side)) {
             let (size, original) = (batch.sizes[region.image], batch.originals[region.image]);
-            detection.mask = Some(Mask::new(mask.to_vec(), side, boxes::resize(region.bounds, size, original), original)?);
+            let mask = Mask::new(mask.to_vec(), side, boxes::resize(region.bounds, size, original), original)?;
+            if self.in_score {
+                detection.score *= mask.certainty();
+            }
+            detection.mask = Some(mask);
         }
         Ok(())
     }

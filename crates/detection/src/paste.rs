@@ -51,6 +51,15 @@ impl Mask {
         &self.probabilities
     }
 
+    /// How sure the mask is: the mean probability of what is [`INSIDE`](Self::INSIDE), of the side × side; where nothing is, that limit.
+    pub fn certainty(&self) -> f32 {
+        let inside = || self.probabilities.iter().filter(|&&probability| probability >= Self::INSIDE);
+        match inside().count() {
+            0 => Self::INSIDE,
+            count => inside().sum::<f32>() / count as f32,
+        }
+    }
+
     /// The probability of each pixel of the image, row by row; 0 outside of the box.
     pub fn probabilities(&self) -> Vec<f32> {
         let (patch, [rows, columns]) = (self.patch(), self.image);
@@ -172,6 +181,15 @@ mod tests {
                 assert!((ours - theirs).abs() < 2e-6, "{corners:?}, row {row}: {all:?}");
             }
         }
+        Ok(())
+    }
+
+    #[test]
+    fn a_mask_is_as_sure_as_what_is_inside() -> Result<()> {
+        let certainty = |small: [f32; 4]| Ok::<_, Error>(Mask::new(small.to_vec(), 2, [0.0, 0.0, 2.0, 2.0], [4, 4])?.certainty());
+        assert_eq!(certainty([0.0, 0.5, 0.49, 1.0])?, 0.75);
+        assert_eq!(certainty([f32::NAN, 0.1, 0.0, 1.0])?, 1.0);
+        assert_eq!(certainty([f32::NAN, 0.1, 0.0, 0.4])?, 0.5, "nothing is inside");
         Ok(())
     }
 

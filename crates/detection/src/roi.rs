@@ -459,6 +459,12 @@ impl BoxBranch {
         .collect()
     }
 
+    /// Puts objects whose scores have changed in order again, and lets those go that are not over the limit any more.
+    pub(crate) fn rank(&self, found: &mut Vec<Detection>) {
+        found.retain(|detection| detection.score > self.config.score);
+        found.sort_by(|a, b| b.score.total_cmp(&a.score));
+    }
+
     /// Which proposals are learnt from, and as what. The true boxes are proposals too.
     pub fn sample(&self, proposals: &[Vec<Proposal>], targets: &[Target], rng: &mut ChaCha8Rng) -> Sampled {
         let mut sampled = Sampled::default();

@@ -13,7 +13,7 @@ pub struct Detection {
     pub bounds: Xyxy,
     /// Its class, from 1; 0 is the background.
     pub label: usize,
-    /// The probability of the class.
+    /// The probability of the class; from some networks with masks, times the mask's certainty, see [`MaskConfig::in_score`](crate::MaskConfig).
     pub score: f32,
     /// Which of its image's proposals it came from, from 0: the place in what [`Rpn::proposals`](crate::Rpn::proposals) gave. Where boxes vote, it
     /// is the one that has this probability.

@@ -112,6 +112,32 @@ fn votes_move_boxes_alone() -> Result<()> {
     Ok(())
 }
 
+/// Where masks count, scores are the probabilities times the masks' certainties, in order and over the limit; where and what objects are stays.
+#[test]
+fn masks_in_scores() -> Result<()> {
+    let found = |in_score: bool, score: f32, turned: bool| {
+        let (config, picture) = (config(true), [picture(40, 60, 0.2)?]);
+        let (roi, mask) = (RoiConfig { score, ..config.roi }, Some(MaskConfig { in_score, ..MaskConfig::new(4) }));
+        let detector = DetectorConfig { roi, mask, ..config }.build(store().var_builder())?;
+        let found = if turned { detector.detect_mirrored_too(&picture) } else { detector.detect(&picture) };
+        Ok::<_, cirio_detection::Error>(found?.swap_remove(0))
+    };
+    for turned in [false, true] {
+        let (without, with) = (found(false, 0.0, turned)?, found(true, 0.0, turned)?);
+        assert!(without.len() > 10 && without.len() == with.len());
+        assert!(with.is_sorted_by(|a, b| a.score >= b.score));
+        for ours in &with {
+            let alone = without.iter().find(|alone| (alone.bounds, alone.label) == (ours.bounds, ours.label)).expect("it was found");
+            let certainty = ours.mask.as_ref().expect("it has a mask").certainty();
+            assert!((0.5..1.0).contains(&certainty) && ours.score == alone.score * certainty && ours.mask == alone.mask);
+        }
+        let middle = with[with.len() / 2].score;
+        let over: Vec<Detection> = with.iter().filter(|detection| detection.score > middle).cloned().collect();
+        assert_eq!(found(true, middle, turned)?, over);
+    }
+    Ok(())
+}
+
 /// A picture and its mirror image show the same, mirrored; one view alone does not have that.
 #[test]
 fn a_view_and_its_mirror_image_together_know_no_side() -> Result<()> {

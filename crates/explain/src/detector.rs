@@ -68,7 +68,7 @@ pub struct Origin {
     pub objectness: f32,
     /// The class, from 1.
     pub label: usize,
-    /// The probability of the class.
+    /// That of the detection: the probability of the class, where its mask does not count too.
     pub score: f32,
 }
 

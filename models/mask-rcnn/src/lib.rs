@@ -89,7 +89,7 @@ pub fn small(classes: usize) -> DetectorConfig {
             sampler: Sampler { count: 32, positive: 0.5 },
             ..usual.roi
         },
-        mask: Some(MaskConfig { convolutions: 3, norm: Some(batch_norm()), ..MaskConfig::new(classes) }),
+        mask: Some(MaskConfig { convolutions: 3, norm: Some(batch_norm()), in_score: true, ..MaskConfig::new(classes) }),
         ..usual
     }
 }
