@@ -21,7 +21,7 @@ const POINTS: &str = "roi_heads.keypoint_predictor.kps_score_lowres.weight";
 /// Flags for detectors alone.
 #[derive(clap::Args, Default)]
 pub struct Rules {
-    /// Detectors: show what has at least this probability.
+    /// Detectors: show what has at least this score: the probability of the class, from maskrcnn_small times how sure the mask is.
     #[arg(long, value_name = "SHARE", value_parser = parse::share)]
     score: Option<f64>,
     /// Detectors: show these classes alone, e.g. person,dog.
@@ -50,7 +50,7 @@ pub struct Finder {
     pub classes: Vec<String>,
     /// The labels to be shown; all if there are none.
     pub wanted: Vec<usize>,
-    /// The least probability of what is shown.
+    /// The least score of what is shown.
     pub score: f64,
     /// The most objects that are shown.
     pub most: usize,
@@ -111,8 +111,9 @@ impl Rules {
         let score = self.score.unwrap_or(if self.measured { f64::from(config.roi.score) } else { 0.5 });
         let most = self.max_detections.unwrap_or(100);
         config.roi.score = score as f32;
-        // Others may be likelier than those that are wanted.
-        config.roi.detections = if wanted.is_empty() { most } else { most.max(config.roi.detections) };
+        // Others may be likelier than those that are wanted, and masks may change the order.
+        let first = wanted.is_empty() && !config.mask.as_ref().is_some_and(|mask| mask.in_score);
+        config.roi.detections = if first { most } else { most.max(config.roi.detections) };
         let device = choice.device()?;
         let detector = config.load(&weights, &device).with_context(|| format!("{name} as {}", model.name))?.for_inference()?;
         Ok(Finder { model, name, detector, device, classes, wanted, score, most, mirrored: false })

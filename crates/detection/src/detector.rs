@@ -87,7 +87,7 @@ pub fn spelt_today(weights: &Weights) -> Result<Weights> {
 ///
 /// Its stages can be called one by one: [`batch`](Self::batch), [`Backbone::forward`], [`Rpn::forward`] and [`proposals`](Rpn::proposals),
 /// [`BoxBranch::features`], [`predict`](BoxBranch::predict) and [`detections`](BoxBranch::detections), [`MaskBranch::add`],
-/// [`KeypointBranch::add`].
+/// [`BoxBranch::rank_by_masks`] where [`MaskBranch::in_score`] holds, [`KeypointBranch::add`].
 pub struct Detector {
     transform: Transform,
     backbone: Backbone,
@@ -98,7 +98,7 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// The objects in each picture, from the most probable on, in pixels of the pictures; there may be none.
+    /// The objects in each picture, from the highest score on, in pixels of the pictures; there may be none.
     ///
     /// # Shapes
     /// pictures (3, H, W) of any sizes, red, green and blue with values in 0 … 1, not normalised. Each answer depends a little on the other
@@ -165,7 +165,7 @@ impl Detector {
             (None, _) => {}
         }
         if self.mask.as_ref().is_some_and(MaskBranch::in_score) {
-            found.iter_mut().for_each(|found| self.boxes.rank(found));
+            found.iter_mut().for_each(|found| self.boxes.rank_by_masks(found));
         }
         if let Some(keypoints) = &self.keypoints {
             keypoints.add(seen, batch, &mut found)?;

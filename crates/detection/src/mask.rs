@@ -68,8 +68,8 @@ impl MaskBranch {
         })
     }
 
-    /// Whether masks count in their objects' scores.
-    pub(crate) fn in_score(&self) -> bool {
+    /// Whether masks count in their objects' scores, see [`BoxBranch::rank_by_masks`](crate::BoxBranch::rank_by_masks).
+    pub fn in_score(&self) -> bool {
         self.in_score
     }
 
@@ -136,11 +136,7 @@ impl MaskBranch {
         let (side, regions) = (2 * self.align.side, regions_of(found));
         for ((detection, region), mask) in found.iter_mut().flatten().zip(&regions).zip(probabilities.chunks_exact(side * side)) {
             let (size, original) = (batch.sizes[region.image], batch.originals[region.image]);
-            let mask = Mask::new(mask.to_vec(), side, boxes::resize(region.bounds, size, original), original)?;
-            if self.in_score {
-                detection.score *= mask.certainty();
-            }
-            detection.mask = Some(mask);
+            detection.mask = Some(Mask::new(mask.to_vec(), side, boxes::resize(region.bounds, size, original), original)?);
         }
         Ok(())
     }

@@ -13,8 +13,8 @@ use crate::boxes::{self, Xyxy};
 use crate::loss::smooth_l1;
 use crate::part::join;
 use crate::{
-    Batch, BoxCoder, Detection, Error, Losses, Match, Matcher, Mode, Part, PixelBranch, PixelConfig, Proposal, Result, Sampler, Target,
-    batched_nms, box_voting,
+    Batch, BoxCoder, Detection, Error, Losses, Mask, Match, Matcher, Mode, Part, PixelBranch, PixelConfig, Proposal, Result, Sampler,
+    Target, batched_nms, box_voting,
 };
 
 /// Where smooth L1 goes over from a parabola to a line.
@@ -240,7 +240,7 @@ pub struct RoiConfig {
     pub head: BoxHead,
     /// A second opinion on classes from the pixels; none in torchvision's detectors.
     pub pixels: Option<PixelConfig>,
-    /// A detection's probability is over this.
+    /// A detection's probability is over this; its score is too, where masks count in it.
     pub score: f32,
     /// The IoU from which on the better of two detections of a class suppresses the other.
     pub overlap: f64,
@@ -459,8 +459,12 @@ impl BoxBranch {
         .collect()
     }
 
-    /// Puts objects whose scores have changed in order again, and lets those go that are not over the limit any more.
-    pub(crate) fn rank(&self, found: &mut Vec<Detection>) {
+    /// Multiplies the scores of an image's objects with their masks' certainties, puts them in order again, and lets those go that are not over
+    /// the limit any more.
+    pub fn rank_by_masks(&self, found: &mut Vec<Detection>) {
+        for detection in found.iter_mut() {
+            detection.score *= detection.mask.as_ref().map_or(1.0, Mask::certainty);
+        }
         found.retain(|detection| detection.score > self.config.score);
         found.sort_by(|a, b| b.score.total_cmp(&a.score));
     }

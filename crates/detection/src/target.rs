@@ -16,7 +16,7 @@ pub struct Detection {
     /// The probability of the class; from some networks with masks, times the mask's certainty, see [`MaskConfig::in_score`](crate::MaskConfig).
     pub score: f32,
     /// Which of its image's proposals it came from, from 0: the place in what [`Rpn::proposals`](crate::Rpn::proposals) gave. Where boxes vote, it
-    /// is the one that has this probability.
+    /// is the one that gave it this probability.
     pub proposal: usize,
     /// Where it is inside of the box, from networks that tell.
     pub mask: Option<Mask>,

@@ -68,7 +68,7 @@ pub struct Origin {
     pub objectness: f32,
     /// The class, from 1.
     pub label: usize,
-    /// That of the detection: the probability of the class, where its mask does not count too.
+    /// As the detection's.
     pub score: f32,
 }
 

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
@@ -99,9 +99,22 @@ pub fn on_this_thread<T>(work: impl FnOnce() -> T) -> T {
 /// Runs `work` on a thread of rayon's pool. Kernels that are called one after the other share their work at less cost there: a thread
 /// outside the pool sleeps and is woken at each of them.
 ///
-/// A thread of the pool that waits may be given other work, so `work` must hold no lock over a kernel that other work asks for.
+/// One such work is there at a time, and while it is, others run on the threads that ask: a thread of the pool that waits is given pieces
+/// of kernels alone, never another work, which would have to be done before its own goes on and may ask for the same lock.
 pub fn in_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    if ALONE.get() || rayon::current_num_threads() == 1 { work() } else { rayon::scope(|_| work()) }
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            TAKEN.store(false, Ordering::Release);
+        }
+    }
+    let is_there = ALONE.get() || rayon::current_num_threads() == 1 || rayon::current_thread_index().is_some();
+    if is_there || TAKEN.swap(true, Ordering::Acquire) {
+        return work();
+    }
+    let _leave = Leave;
+    rayon::scope(|_| work())
 }
 
 /// How many threads are worth asking for `tasks` pieces that take this many floating-point operations together.
@@ -330,14 +343,15 @@ mod tests {
     }
 
     #[test]
-    fn work_goes_to_the_pool_once_and_not_where_it_keeps_to_a_thread() {
-        let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of threads");
+    fn one_work_at_a_time_goes_to_the_pool() {
         let here = || std::thread::current().id();
-        pool(2).install(|| assert_eq!(in_pool(here), here(), "it is there"));
+        let in_the_pool = || rayon::current_thread_index().is_some();
         assert_eq!(on_this_thread(|| in_pool(here)), here());
-        pool(1).install(|| assert_eq!(in_pool(here), here()));
         if rayon::current_num_threads() > 1 {
-            assert!(in_pool(|| rayon::current_thread_index().is_some()));
+            let beside = || std::thread::scope(|scope| scope.spawn(|| in_pool(in_the_pool)).join().expect("no panic"));
+            assert_eq!(in_pool(|| (in_the_pool(), beside())), (true, false));
+            assert!(std::panic::catch_unwind(|| in_pool(|| panic!("on purpose"))).is_err());
+            assert!(in_pool(in_the_pool), "the place is free again");
         }
     }
 

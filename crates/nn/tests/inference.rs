@@ -287,6 +287,13 @@ fn any_number_of_threads_gives_the_same_bits() -> cirio_nn::Result<()> {
     for threads in [2, 5] {
         assert_eq!(first, run(threads)?, "{threads} threads");
     }
+    // A picture alone has all threads at each layer, in the pool or from outside.
+    let alone = images([1, 3, 96, 96])?;
+    let outside = inference.forward(&alone)?.to_vec2::<f32>()?;
+    for threads in [1, 2, 5] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of threads");
+        assert_eq!(pool.install(|| inference.forward(&alone))?.to_vec2::<f32>()?, outside, "{threads} threads");
+    }
     Ok(())
 }
 

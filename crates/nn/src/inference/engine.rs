@@ -20,7 +20,7 @@ const KEPT: usize = 2;
 const MOST_KEPT: usize = 12 << 20;
 
 /// Floating-point operations of a pass below which one thread is done with it before others are there.
-const WORTH_POOL: usize = 1 << 23;
+const WORTH_SHARING: usize = 1 << 23;
 
 /// As many multiplications and additions take as long as to read and write one value.
 const MOVED: usize = 4;
@@ -175,9 +175,15 @@ impl Engine {
             }
         };
         plan.furnish();
-        let worth_pool = plan.operations >= WORTH_POOL;
-        let run = || self.run(&mut plan, images, &mut scratch, observe);
-        let outputs = if worth_pool { in_pool(run) } else { on_this_thread(run) };
+        // What a layer of its own kind takes is not known.
+        let known = !plan.steps.iter().any(|step| matches!(step, Planned::Layer));
+        let large = plan.operations >= WORTH_SHARING;
+        let mut run = || self.run(&mut plan, images, &mut scratch, observe);
+        let outputs = match (large, known) {
+            (true, _) => in_pool(run),
+            (false, true) => on_this_thread(run),
+            (false, false) => run(),
+        };
         plan.let_go();
         unlocked(&team.free).push((plan, scratch));
         outputs
