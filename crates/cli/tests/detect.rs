@@ -226,10 +226,12 @@ fn the_mirror_image_has_a_say() {
     let names = |document: &Value| -> Vec<String> {
         let mut names: Vec<String> = objects(document).iter().map(|object| object["name"].to_string()).collect();
         names.sort_unstable();
+        names.dedup();
         names
     };
     assert_eq!(names(&one), names(&both));
-    assert!(objects(&one).iter().zip(objects(&both)).all(|(one, both)| one["box"] != both["box"]), "{one} {both}");
+    let moved = |object: &Value| objects(&both).iter().all(|other| object["box"] != other["box"]);
+    assert!(objects(&one).iter().all(moved), "{one} {both}");
     let scenes = ["eval", "--model", "maskrcnn_small", "--data", "examples/data/scenes", "--split", "val", "--json", "--tta"];
     let measure = |tta: &str| json(&[&scenes[..], &[tta]].concat())["bbox"].clone();
     let (one, both) = (measure("none"), measure("flip"));
