@@ -61,7 +61,7 @@ struct Plan {
     slots: Vec<Buffer>,
     /// The floats of each.
     lengths: Vec<usize>,
-    /// The floating-point operations of a pass.
+    /// The floating-point operations of a pass, as far as they are known: not those of layers of their own kind.
     operations: usize,
 }
 
@@ -175,7 +175,7 @@ impl Engine {
             }
         };
         plan.furnish();
-        // What a layer of its own kind takes is not known.
+        // A layer of its own kind may take long.
         let known = !plan.steps.iter().any(|step| matches!(step, Planned::Layer));
         let large = plan.operations >= WORTH_SHARING;
         let mut run = || self.run(&mut plan, images, &mut scratch, observe);
@@ -379,6 +379,7 @@ struct Planner<'a> {
     last_uses: Vec<usize>,
     /// The pool that is fused into the convolution before it.
     fused: Option<usize>,
+    /// The floating-point operations of what is planned so far.
     operations: usize,
 }
 

@@ -77,7 +77,8 @@ impl Inference {
     }
 
     /// As [`forward`](Self::forward), and calls `observe` with the name of each layer when all images have passed it, e.g. to take its
-    /// time, on whatever thread that is. What is fused into a layer before it is part of that, and is not named. Small networks run faster unobserved, some images at a time.
+    /// time; that may be on another thread. What is fused into a layer before it is part of that, and is not named. Small networks run faster
+    /// unobserved, some images at a time.
     ///
     /// # Errors
     /// As for [`forward`](Self::forward).
