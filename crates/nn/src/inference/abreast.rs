@@ -326,7 +326,19 @@ mod tests {
         assert!(!went(&network, many - 1, [12, 12])?, "too few");
         assert!(!went(&network, many, [300, 300])?, "too large");
         assert!(!went(&network, many, [13, 20])?, "the linear layer cannot take it: the usual way says so");
-        assert_eq!(network.idle().len(), 1, "plans for images of another size are let go");
+        Ok(())
+    }
+
+    #[test]
+    fn plans_are_kept_for_images_of_one_size() -> crate::Result<()> {
+        let Some(network) = abreast(&small(), &[])? else { return Ok(()) };
+        let n = 2 * abreast::images();
+        for [h, w] in [[12, 12], [13, 20], [13, 20]] {
+            network.forward(&Tensor::zeros((n, 1, h, w), DType::F32, &Device::Cpu)?, [n, 1, h, w])?.expect("they go abreast");
+            // One for each thread that took part.
+            let idle = network.idle();
+            assert!(!idle.is_empty() && idle.iter().all(|plan| plan.image == [1, h, w]));
+        }
         Ok(())
     }
 }
