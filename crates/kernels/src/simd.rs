@@ -114,18 +114,18 @@ pub(crate) fn activate<S: Simd>(simd: S, activation: Activation, x: S::f32s) -> 
     }
 }
 
-/// Asks for values to be brought near, while something else is computed.
+/// Asks for the line of memory at an address to be brought near, while something else is computed. The address may be any.
 #[inline(always)]
 #[allow(unsafe_code)] // an instruction of the processor
-pub(crate) fn prefetch(values: &[f32]) {
+pub(crate) fn prefetch(line: *const u8) {
     #[cfg(target_arch = "x86_64")]
-    for line in values.chunks(16) {
+    {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         // SAFETY: every processor of this kind has it, and it reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = values;
+    let _ = line;
 }
 
 /// The sum of the values, in an order that depends on the length alone.

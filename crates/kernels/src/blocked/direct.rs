@@ -10,11 +10,11 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::maps::Maps;
-use super::tile::{MOST_FILTERS, accumulate, for_vectors, most_vectors};
+use super::tile::{Lines, MOST_FILTERS, accumulate, for_vectors, most_vectors};
 use super::{Epilogue, Filters, Weights};
 use crate::conv::Conv2dShape;
 use crate::parallel::{Parts, piece, threads_for};
-use crate::simd::{self, activate, prefetch};
+use crate::simd::{self, activate};
 
 /// Taps that are summed before the next pixels are: their weights stay in the first cache.
 const TAPS: usize = 256;
@@ -215,8 +215,8 @@ struct Run<'a> {
     input: &'a [f32],
     taps: &'a [u32],
     weights: &'a [f32],
-    /// The weights that come next: they are brought near meanwhile.
-    ahead: &'a [f32],
+    /// Where the weights lie in all of the filters'.
+    range: Range<usize>,
     /// Whether these are the first taps, and the last ones.
     ends: [bool; 2],
 }
@@ -239,10 +239,9 @@ impl WithSimd for Slab<'_> {
             for (index, some) in taps.chunks(run_length).enumerate() {
                 let first = start + index * run_length * wide;
                 let range = first..first + some.len() * wide;
-                let ahead = self.filters.weights.ahead(&range);
-                let weights = self.filters.weights.widened(range, &mut buffer);
-                let run =
-                    Run { block: *block, input: x, taps: some, weights, ahead, ends: [index == 0, (index + 1) * run_length >= taps.len()] };
+                let weights = self.filters.weights.widened(range.clone(), &mut buffer);
+                let ends = [index == 0, (index + 1) * run_length >= taps.len()];
+                let run = Run { block: *block, input: x, taps: some, weights, range, ends };
                 for_vectors!(block.vectors, self.tiles::<S>(simd, &run, pixels));
             }
         }
@@ -253,25 +252,23 @@ impl Slab<'_> {
     /// All pixels: P, then H, then one at a time.
     #[inline(always)]
     fn tiles<S: Simd, const P: usize, const H: usize, const F: usize>(&self, simd: S, run: &Run, pixels: &[Pixel]) {
-        // Loops, not closures: those might become functions that do not know this machine's vectors.
         let (many, rest) = pixels.as_chunks::<P>();
         let (half, rest) = rest.as_chunks::<H>();
-        let mut ahead = run.ahead.chunks(run.ahead.len().div_ceil((many.len() + half.len()).max(1)).max(1));
+        let mut ahead = self.filters.weights.ahead(&run.range, many.len() + half.len() + rest.len(), run.taps.len());
+        // Loops, not closures: those might become functions that do not know this machine's vectors.
         for pixels in many {
-            prefetch(ahead.next().unwrap_or_default());
-            self.tile::<S, P, F>(simd, run, pixels);
+            self.tile::<S, P, F>(simd, run, pixels, ahead.next());
         }
         for pixels in half {
-            prefetch(ahead.next().unwrap_or_default());
-            self.tile::<S, H, F>(simd, run, pixels);
+            self.tile::<S, H, F>(simd, run, pixels, ahead.next());
         }
         for pixels in rest.as_chunks::<1>().0 {
-            self.tile::<S, 1, F>(simd, run, pixels);
+            self.tile::<S, 1, F>(simd, run, pixels, ahead.next());
         }
     }
 
     #[inline(always)]
-    fn tile<S: Simd, const P: usize, const F: usize>(&self, simd: S, run: &Run, pixels: &[Pixel; P]) {
+    fn tile<S: Simd, const P: usize, const F: usize>(&self, simd: S, run: &Run, pixels: &[Pixel; P], ahead: Lines) {
         let lanes = S::F32_LANES;
         let &Run { block, input, taps, weights, ends: [first, last], .. } = run;
         assert!(pixels[P - 1].input as usize + self.plan.farthest < input.len(), "a window lies outside the image");
@@ -294,7 +291,7 @@ impl Slab<'_> {
         // SAFETY: pixels lie in the order of their offsets, so the assertions say that every window and weight is inside.
         unsafe {
             let rows = pixels.map(|pixel| input.as_ptr().add(pixel.input as usize));
-            sums = accumulate(simd, rows, taps, weights.as_ptr(), [F * lanes, lanes], sums);
+            sums = accumulate(simd, rows, taps, weights.as_ptr(), [F * lanes, lanes], ahead, sums);
         }
         for p in 0..P {
             for f in 0..F {

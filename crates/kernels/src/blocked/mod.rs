@@ -21,6 +21,7 @@ use half::f16;
 pub use maps::Maps;
 pub use pool::Pool;
 pub use scale::Scale;
+use tile::Ahead;
 use transpose::{Columns, Rows, transpose};
 pub(crate) use weights::WeightGradient;
 use winograd::Winograd;
@@ -68,12 +69,13 @@ pub enum Packed<'a> {
     Half(&'a [f16]),
 }
 
-impl<'p> Packed<'p> {
-    /// The weights behind a range, as many as it has or are left; none where they are in half precision.
-    fn ahead(&self, range: &Range<usize>) -> &'p [f32] {
+impl Packed<'_> {
+    /// The weights behind a range, as many as it has or are left, that are wanted after so many calls for so many taps.
+    fn ahead(&self, range: &Range<usize>, calls: usize, taps: usize) -> Ahead {
+        let next = range.end..(range.end + range.len()).min(self.len());
         match self {
-            Self::Full(weights) => &weights[range.end..(range.end + range.len()).min(weights.len())],
-            Self::Half(_) => &[],
+            Self::Full(weights) => Ahead::new(&weights[next], calls, taps),
+            Self::Half(weights) => Ahead::new(&weights[next], calls, taps),
         }
     }
 
@@ -420,7 +422,7 @@ fn packing(shape: &Conv2dShape, method: Method) -> f64 {
 /// A rough model of what a method costs: operations, the weights' way from memory, and the transforms' way through the caches.
 fn seconds(shape: &Conv2dShape, n: usize, method: Method) -> f64 {
     const OPERATIONS: f64 = 4e11;
-    const MEMORY: f64 = 2e10;
+    const MEMORY: f64 = 3e10;
     const CACHE: f64 = 6e10;
     let [rows, columns] = shape.output();
     let (c_in, c_out) = (shape.c_in as f64, shape.c_out as f64);

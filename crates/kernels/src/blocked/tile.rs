@@ -3,6 +3,8 @@
 
 use pulp::Simd;
 
+use crate::simd::prefetch;
+
 /// Vectors of filters that are computed together at most: what leaves room for the sums of several pixels in the registers.
 pub(crate) const fn most_vectors(lanes: usize) -> usize {
     if lanes == 8 { 2 } else { 4 } // AVX2 has 16 registers, AVX-512 and NEON have 32
@@ -20,7 +22,51 @@ pub(crate) use each;
 /// Filters that are computed together at most, with the longest vectors.
 pub(crate) const MOST_FILTERS: usize = 4 * 16;
 
-/// sums[p][f] += Σ over the taps k of rows[p][taps[k]] · w[k·step + f·gap ..], for P rows of values and F vectors.
+/// What is wanted next, and brought near while something else is computed: a line at each tap. Many of them at once would stand in the way of
+/// what is wanted now.
+pub(crate) struct Ahead {
+    next: *const u8,
+    /// Bytes of a call and of a tap.
+    of_a_call: usize,
+    of_a_tap: usize,
+}
+
+impl Ahead {
+    /// Values that are wanted after so many calls of [`accumulate`] for so many taps.
+    #[inline(always)]
+    pub(crate) fn new<T>(values: &[T], calls: usize, taps: usize) -> Self {
+        let of_a_call = size_of_val(values) / calls.max(1);
+        Self { next: values.as_ptr().cast(), of_a_call, of_a_tap: of_a_call / taps.max(1) }
+    }
+
+    /// What the next call brings near.
+    #[inline(always)]
+    pub(crate) fn next(&mut self) -> Lines {
+        let lines = Lines { next: self.next, step: self.of_a_tap };
+        self.next = self.next.wrapping_add(self.of_a_call);
+        lines
+    }
+}
+
+/// The lines of memory that are brought near by one call of [`accumulate`].
+#[derive(Clone, Copy)]
+pub(crate) struct Lines {
+    next: *const u8,
+    /// Bytes from a tap's line to the next one's. A line may come several times: that costs less than a branch and the registers that it
+    /// needs.
+    step: usize,
+}
+
+impl Lines {
+    /// One that is near.
+    #[inline(always)]
+    pub(crate) fn near(values: &[f32]) -> Self {
+        Self { next: values.as_ptr().cast(), step: 0 }
+    }
+}
+
+/// sums[p][f] += Σ over the taps k of rows[p][taps[k]] · w[k·step + f·gap ..], for P rows of values and F vectors. Meanwhile, what lies
+/// `ahead` is brought near.
 ///
 /// # Safety
 /// `rows[p] + tap` is readable for each row and tap, and a vector at `w + k·step + f·gap` for each tap's index k and each f.
@@ -31,6 +77,7 @@ pub(crate) unsafe fn accumulate<S: Simd, const P: usize, const F: usize>(
     taps: &[u32],
     mut w: *const f32,
     [step, gap]: [usize; 2],
+    mut ahead: Lines,
     mut sums: [[S::f32s; F]; P],
 ) -> [[S::f32s; F]; P] {
     // Four taps a turn, so that counting them is a small part of the work.
@@ -39,6 +86,8 @@ pub(crate) unsafe fn accumulate<S: Simd, const P: usize, const F: usize>(
     unsafe {
         for four in fours {
             for (index, &tap) in four.iter().enumerate() {
+                prefetch(ahead.next);
+                ahead.next = ahead.next.wrapping_add(ahead.step);
                 sums = add(simd, rows, tap as usize, w.add(index * step), gap, sums);
             }
             w = w.wrapping_add(4 * step);
@@ -86,10 +135,10 @@ macro_rules! for_vectors {
     ($vectors:expr, $plan:ident.$tiles:ident::<$simd:ty>($($argument:expr),*)) => {
         match $vectors {
             1 => $plan.$tiles::<$simd, 8, 4, 1>($($argument),*),
-            2 if <$simd>::F32_LANES == 8 => $plan.$tiles::<$simd, 6, 3, 2>($($argument),*),
+            2 if <$simd>::F32_LANES == 8 => $plan.$tiles::<$simd, 6, 4, 2>($($argument),*),
             2 => $plan.$tiles::<$simd, 8, 4, 2>($($argument),*),
             3 => $plan.$tiles::<$simd, 8, 4, 3>($($argument),*),
-            _ => $plan.$tiles::<$simd, 6, 3, 4>($($argument),*),
+            _ => $plan.$tiles::<$simd, 6, 4, 4>($($argument),*),
         }
     };
 }

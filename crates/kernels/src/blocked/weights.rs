@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::Method;
 use super::direct::{Block, blocks, taps};
 use super::maps::Maps;
-use super::tile::{accumulate, for_vectors};
+use super::tile::{Lines, accumulate, for_vectors};
 use super::winograd::WinogradSums;
 use crate::conv::Conv2dShape;
 use crate::parallel::{Parts, Scratch, piece, threads_for};
@@ -199,7 +199,7 @@ impl Share<'_> {
         // SAFETY: the assertions say that every window and gradient is inside.
         unsafe {
             let rows = std::array::from_fn(|p| run.input.as_ptr().add(plan.taps[tap + p] as usize));
-            sums = accumulate(simd, rows, run.pixels, run.dy.as_ptr(), [lanes, run.gap], sums);
+            sums = accumulate(simd, rows, run.pixels, run.dy.as_ptr(), [lanes, run.gap], Lines::near(run.dy), sums);
         }
         for p in 0..P {
             for f in 0..F {

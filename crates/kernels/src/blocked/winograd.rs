@@ -20,11 +20,11 @@ pub(super) use gradient::WinogradSums;
 use super::direct::{Block, blocks};
 use super::maps::Maps;
 use super::pool::larger;
-use super::tile::{MOST_FILTERS, accumulate, for_vectors};
+use super::tile::{Lines, MOST_FILTERS, accumulate, for_vectors};
 use super::{Epilogue, Filters, Weights};
 use crate::conv::Conv2dShape;
 use crate::parallel::{Parts, Scratch, for_each_task, lane_len, piece, split, threads_for};
-use crate::simd::{self, activate, prefetch};
+use crate::simd::{self, activate};
 
 /// Channels that are summed before the next tiles are: their weights stay in the first cache.
 const CHANNELS: usize = 128;
@@ -278,21 +278,19 @@ impl Stage<'_> {
         for (index, channels) in plan.channels.chunks(CHANNELS).enumerate() {
             let first = start + index * CHANNELS * wide;
             let range = first..first + channels.len() * wide;
-            let ahead = self.filters.weights.ahead(&range);
-            let mut ahead = ahead.chunks(ahead.len().div_ceil((tiles / P).max(1)).max(1));
+            let mut ahead = self.filters.weights.ahead(&range, tiles / P + tiles % P / H + tiles % P % H, channels.len());
             let weights = self.filters.weights.widened(range, &mut buffer);
             let mut tile = 0;
             while tile + P <= tiles {
-                prefetch(ahead.next().unwrap_or_default());
-                self.some::<S, P, F>(simd, place, block, tile, channels, weights);
+                self.some::<S, P, F>(simd, place, block, tile, channels, weights, ahead.next());
                 tile += P;
             }
             while tile + H <= tiles {
-                self.some::<S, H, F>(simd, place, block, tile, channels, weights);
+                self.some::<S, H, F>(simd, place, block, tile, channels, weights, ahead.next());
                 tile += H;
             }
             while tile < tiles {
-                self.some::<S, 1, F>(simd, place, block, tile, channels, weights);
+                self.some::<S, 1, F>(simd, place, block, tile, channels, weights, ahead.next());
                 tile += 1;
             }
         }
@@ -307,6 +305,7 @@ impl Stage<'_> {
         tile: usize,
         channels: &[u32],
         weights: &[f32],
+        ahead: Lines,
     ) {
         let (lanes, plan) = (S::F32_LANES, self.plan);
         let at = |p: usize| (place * self.run + tile + p) * plan.filters() + block.first * lanes;
@@ -325,7 +324,7 @@ impl Stage<'_> {
         // SAFETY: a row of `patches` holds all channels; the line above checks the weights.
         unsafe {
             let rows = std::array::from_fn(|p| patches.as_ptr().add(p * plan.wide()));
-            sums = accumulate(simd, rows, channels, weights.as_ptr(), [F * lanes, lanes], sums);
+            sums = accumulate(simd, rows, channels, weights.as_ptr(), [F * lanes, lanes], ahead, sums);
         }
         for (p, sums) in sums.iter().enumerate() {
             S::as_mut_simd_f32s(sums_of(p)).0[..F].copy_from_slice(sums);

@@ -11,7 +11,7 @@ use pulp::{Simd, WithSimd};
 
 use super::super::direct::Block;
 use super::super::maps::Maps;
-use super::super::tile::{accumulate, for_vectors};
+use super::super::tile::{Lines, accumulate, for_vectors};
 use super::{Winograd, each, transform};
 use crate::conv::Conv2dShape;
 use crate::parallel::{Parts, Scratch, for_each_task, lane_len, piece, split, threads_for};
@@ -218,7 +218,7 @@ impl Share<'_> {
                 let channel = self.channels.start + channel + p;
                 patches[channel / lanes * group + channel % lanes..].as_ptr()
             });
-            accumulate(simd, rows, offsets, gradients.as_ptr(), [lanes, group], [[simd.splat_f32s(0.0); F]; P])
+            accumulate(simd, rows, offsets, gradients.as_ptr(), [lanes, group], Lines::near(gradients), [[simd.splat_f32s(0.0); F]; P])
         };
         let first = (place * self.channels.len() + channel) * F * lanes;
         let (products, _) = S::as_mut_simd_f32s(&mut self.products[first..first + P * F * lanes]);
