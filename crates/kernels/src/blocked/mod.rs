@@ -24,7 +24,7 @@ pub use scale::Scale;
 use tile::Ahead;
 use transpose::{Columns, Rows, transpose};
 pub(crate) use weights::WeightGradient;
-use winograd::Winograd;
+use winograd::{Winograd, places};
 
 use crate::activation::Activation;
 use crate::conv::Conv2dShape;
@@ -224,7 +224,8 @@ fn size(shape: &Conv2dShape) -> [usize; 5] {
 pub enum Method {
     /// Vectors of filters are summed over the taps.
     Direct,
-    /// Lavin & Gray's algorithm F(M×M, 3×3) with tiles of M = 2 or 4 pixels a side. A NaN or an infinite pixel reaches all of its tile.
+    /// Lavin & Gray's algorithm F(M×M, K×K) with tiles of M = 2 or, for filters of 3×3, 4 pixels a side. A NaN or an infinite pixel
+    /// reaches all of its tile.
     Winograd(usize),
     /// Vectors of channels, each channel by itself.
     Depthwise,
@@ -255,7 +256,7 @@ impl Conv2d {
     /// The plan for a shape, maps in these layouts, and a method. `added` is the layout of maps that may be added.
     ///
     /// None where the method cannot do it: the input's margin is less than the padding, groups cut through channels that lie
-    /// side by side, the channels of the output or of what is added do not lie side by side, the shape is larger than lists should be long; for Winograd's way a kernel other than 3×3, a stride, a dilation, groups,
+    /// side by side, the channels of the output or of what is added do not lie side by side, the shape is larger than lists should be long; for Winograd's way a kernel other than 3×3 and 5×5, tiles that it has not, a stride, a dilation, groups,
     /// or channels of the input that do not lie side by side; for channels by themselves such channels, or a filter that sees several; and for merged groups more than four to a vector.
     ///
     /// # Errors
@@ -396,14 +397,14 @@ fn best(shape: &Conv2dShape, cost: impl Fn(Method) -> f64) -> Method {
     if merged(shape).is_some() {
         return Method::Merged;
     }
-    if !Winograd::applies(shape) || shape.c_in < simd::lanes() {
+    if shape.c_in < simd::lanes() {
         return Method::Direct;
     }
-    let methods = [Method::Direct, Method::Winograd(2), Method::Winograd(4)];
-    methods.into_iter().min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or(Method::Direct)
+    let tiles = [2, 4].into_iter().filter(|&side| Winograd::applies(shape, side)).map(Method::Winograd);
+    std::iter::once(Method::Direct).chain(tiles).min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or(Method::Direct)
 }
 
-/// The best way to a gradient to the weights: they are read and written once for many images.
+/// The best way to a gradient to the weights: they are read and written once for many images. Filters of 5×5 have no other than the direct one.
 fn best_method_of_gradient(shape: &Conv2dShape) -> Method {
     const MANY: usize = 16;
     best(shape, |method| seconds(shape, MANY, method))
@@ -414,7 +415,7 @@ fn packing(shape: &Conv2dShape, method: Method) -> f64 {
     const VALUES: f64 = 2e9;
     let places = match method {
         Method::Direct | Method::Depthwise | Method::Merged => shape.kernel[0] * shape.kernel[1],
-        Method::Winograd(side) => (side + 2) * (side + 2),
+        Method::Winograd(side) => places(shape, side),
     };
     (places * shape.c_in * shape.c_out) as f64 / VALUES
 }
@@ -432,7 +433,7 @@ fn seconds(shape: &Conv2dShape, n: usize, method: Method) -> f64 {
             2.0 * taps * c_in * c_out * n as f64 * (rows * columns) as f64 / OPERATIONS + 4.0 * taps * c_in * c_out / MEMORY
         }
         Method::Winograd(side) => {
-            let places = ((side + 2) * (side + 2)) as f64;
+            let places = places(shape, side) as f64;
             let tiles = n as f64 * (rows.div_ceil(side) * columns.div_ceil(side)) as f64;
             let transforms = 8.0 * places * tiles * (c_in + c_out);
             2.0 * places * tiles * c_in * c_out / OPERATIONS + 4.0 * places * c_in * c_out / MEMORY + transforms / CACHE

@@ -1,10 +1,10 @@
-//! Convolution with 3×3 filters and stride 1 by fewer multiplications (Lavin & Gray, "Fast algorithms for convolutional neural
+//! Convolution with 3×3 or 5×5 filters and stride 1 by fewer multiplications (Lavin & Gray, "Fast algorithms for convolutional neural
 //! networks", 2016; the minimal filtering algorithms of Winograd 1980).
 //!
-//! A tile of M×M outputs needs a patch of A×A inputs, A = M + 2. Patches and filters are transformed, multiplied place by place -
+//! A tile of M×M outputs needs a patch of A×A inputs, A = M + K − 1 for filters of K×K. Patches and filters are transformed, multiplied place by place -
 //! for each of the A² places a product of matrices (tiles × channels) · (channels × filters) - and the sums are transformed back:
-//! A² multiplications for M² outputs where the plain way takes 9·M². Rounding errors grow with M; M is 2 or 4 here, so that a tile is made
-//! of whole squares of 2×2 pixels, whose largest values may be all that is written.
+//! A² multiplications for M² outputs where the plain way takes K²·M². Rounding errors grow with A; M is 2 here, or 4 for filters of 3×3, so
+//! that a tile is made of whole squares of 2×2 pixels, whose largest values may be all that is written.
 #![allow(unsafe_code)] // the innermost loops read without checks; threads write parts of one output
 
 mod gradient;
@@ -56,12 +56,13 @@ pub(crate) struct Winograd {
 }
 
 impl Winograd {
-    /// With tiles of `side` = 2 or 4 pixels a side, the output `pooled` or not. None where it does not apply: see [`Self::applies`].
+    /// With tiles of `side` = 2 or, for filters of 3×3, 4 pixels a side, the output `pooled` or not. None where it does not apply: see
+    /// [`Self::applies`].
     pub(super) fn new(shape: Conv2dShape, side: usize, [input, output]: [Maps; 2], pooled: bool) -> Option<Self> {
         let lanes = simd::lanes();
         let margin = input.margin();
         let fits = margin[0] >= shape.padding[0] && margin[1] >= shape.padding[1];
-        if !Self::applies(&shape) || !fits || input.together() != lanes || output.together() != lanes || ![2, 4].contains(&side) {
+        if !Self::applies(&shape, side) || !fits || input.together() != lanes || output.together() != lanes {
             return None;
         }
         let tiles = shape.output().map(|pixels| pixels.div_ceil(side));
@@ -69,15 +70,16 @@ impl Winograd {
         Some(Self { shape, input, output, side, tiles, blocks: blocks(&shape), channels, pooled })
     }
 
-    /// Filters of 3×3, stride 1, no dilation, one group.
-    pub(super) fn applies(shape: &Conv2dShape) -> bool {
+    /// Filters of 3×3, or of 5×5 with tiles of 2×2; stride 1, no dilation, one group.
+    pub(super) fn applies(shape: &Conv2dShape, side: usize) -> bool {
         let Conv2dShape { kernel, stride, dilation, groups, c_in, .. } = *shape;
-        kernel == [3; 2] && stride == [1; 2] && dilation == [1; 2] && groups == 1 && u32::try_from(c_in).is_ok()
+        let known = [(3, 2), (3, 4), (5, 2)].contains(&(kernel[0], side)) && kernel[0] == kernel[1];
+        known && stride == [1; 2] && dilation == [1; 2] && groups == 1 && u32::try_from(c_in).is_ok()
     }
 
     /// A², the places of a patch.
     pub(super) fn places(&self) -> usize {
-        (self.side + 2) * (self.side + 2)
+        places(&self.shape, self.side)
     }
 
     /// Filters, rounded up to whole vectors.
@@ -146,6 +148,11 @@ impl Winograd {
             (0..runs).for_each(|index| whole(index, lanes, threads > 1));
         }
     }
+}
+
+/// The places of a patch for tiles of `side` pixels a side.
+pub(super) fn places(shape: &Conv2dShape, side: usize) -> usize {
+    (side + shape.kernel[0] - 1) * (side + shape.kernel[1] - 1)
 }
 
 impl Winograd {
@@ -240,12 +247,13 @@ impl Stage<'_> {
             fn with_simd<S: Simd>(self, simd: S) {
                 let Self(stage, tasks, tiles, step) = self;
                 for task in tasks {
-                    match (step, stage.plan.side) {
-                        (Step::Input, 2) => stage.input::<S, 4>(simd, task),
-                        (Step::Input, _) => stage.input::<S, 6>(simd, task),
-                        (Step::Product, _) => stage.product(simd, task, tiles),
-                        (Step::Output, 2) => stage.output::<S, 2, 4>(simd, task),
-                        (Step::Output, _) => stage.output::<S, 4, 6>(simd, task),
+                    match (step, stage.plan.side, stage.plan.places()) {
+                        (Step::Input, _, 16) => stage.input::<S, 4>(simd, task),
+                        (Step::Input, ..) => stage.input::<S, 6>(simd, task),
+                        (Step::Product, ..) => stage.product(simd, task, tiles),
+                        (Step::Output, _, 16) => stage.output::<S, 2, 4>(simd, task),
+                        (Step::Output, 2, _) => stage.output::<S, 2, 6>(simd, task),
+                        (Step::Output, ..) => stage.output::<S, 4, 6>(simd, task),
                     }
                 }
             }
@@ -452,27 +460,28 @@ impl WithSimd for Pack<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        match self.plan.side {
-            2 => self.transform::<S, 4>(simd, transform::G2),
-            _ => self.transform::<S, 6>(simd, transform::G4),
+        match (self.plan.side, self.plan.shape.kernel[0]) {
+            (_, 5) => self.transform::<S, 6, 5>(simd, transform::G2_5),
+            (2, _) => self.transform::<S, 4, 3>(simd, transform::G2),
+            _ => self.transform::<S, 6, 3>(simd, transform::G4),
         }
     }
 }
 
 impl Pack<'_> {
-    /// G·g·Gᵀ of 3×3 filters g, a vector of them at a time.
+    /// G·g·Gᵀ of filters g of K×K, a vector of them at a time.
     #[inline(always)]
-    fn transform<S: Simd, const A: usize>(&self, simd: S, g: [[f32; 3]; A]) {
+    fn transform<S: Simd, const A: usize, const K: usize>(&self, simd: S, g: [[f32; K]; A]) {
         let (plan, lanes, c_in) = (self.plan, S::F32_LANES, self.plan.shape.c_in);
         let wide = self.block.vectors * lanes;
         let start = self.block.first * lanes * c_in + self.channel * wide;
-        let mut of_channel = [0.0; 9 * MOST_LANES];
-        let of_channel = &mut of_channel[..9 * lanes];
+        let mut of_channel = [0.0; 25 * MOST_LANES];
+        let of_channel = &mut of_channel[..K * K * lanes];
         for (vector, filters) in self.block.filters(plan.shape.c_out).enumerate() {
-            self.weights.lay_out(0, filters, self.channel, 9, lanes, of_channel);
+            self.weights.lay_out(0, filters, self.channel, K * K, lanes, of_channel);
             let (values, _) = S::as_simd_f32s(of_channel);
             for (i, down) in g.into_iter().enumerate() {
-                let row = std::array::from_fn(|s| transform::filter(simd, down, [values[s], values[3 + s], values[6 + s]]));
+                let row = std::array::from_fn(|s| transform::filter(simd, down, std::array::from_fn(|r| values[r * K + s])));
                 for (j, across) in g.into_iter().enumerate() {
                     let at = (i * A + j) * c_in * plan.filters() + start + vector * lanes;
                     // SAFETY: this vector belongs to this block and channel.

@@ -23,7 +23,7 @@ pub(super) struct Blocked {
     input: Maps,
     output: Maps,
     direct: Conv2d,
-    /// F(2×2, 3×3) and F(4×4, 3×3), where they apply.
+    /// Winograd's way with tiles of 2×2 and of 4×4, where it applies.
     winograd: [Option<Conv2d>; 2],
 }
 

@@ -1,5 +1,5 @@
-//! The transforms of Winograd's algorithms F(M×M, 3×3) along one side of a square; each is applied to columns, then to rows. A = M + 2
-//! points: 0, ±1, (±2 where M = 4) and infinity.
+//! The transforms of Winograd's algorithms F(M×M, K×K) along one side of a square; each is applied to columns, then to rows. A = M + K − 1
+//! points: 0, ±1, (±2 where there are six) and infinity. The transform of patches depends on the points alone.
 
 use pulp::Simd;
 
@@ -14,6 +14,16 @@ pub(super) const G4: [[f32; 3]; 6] = [
     [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
     [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
     [0.0, 0.0, 1.0],
+];
+
+/// G, of F(2×2, 5×5): the same points, of longer filters.
+pub(super) const G2_5: [[f32; 5]; 6] = [
+    [1.0 / 4.0, 0.0, 0.0, 0.0, 0.0],
+    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0, 1.0 / 3.0, 2.0 / 3.0],
+    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0, -1.0 / 3.0, 2.0 / 3.0],
+    [0.0, 0.0, 0.0, 0.0, 1.0],
 ];
 
 /// Bᵀd, of a patch.
@@ -47,9 +57,13 @@ pub(super) fn output<S: Simd, const M: usize, const A: usize>(simd: S, m: [S::f3
     let times = |factor: f32, a, b| simd.mul_add_e_f32s(simd.splat_f32s(factor), a, b);
     let mut out = [m[0]; M];
     let (sum, difference) = (add(m[1], m[2]), sub(m[1], m[2]));
-    if M == 2 {
+    if A == 4 {
         out[0] = add(m[0], sum);
         out[1] = sub(difference, m[3]);
+    } else if M == 2 {
+        let (far, apart) = (add(m[3], m[4]), sub(m[3], m[4]));
+        out[0] = add(add(m[0], sum), far);
+        out[1] = add(times(2.0, apart, difference), m[5]);
     } else {
         let (far, apart) = (add(m[3], m[4]), sub(m[3], m[4]));
         out[0] = add(add(m[0], sum), far);
@@ -84,10 +98,12 @@ pub(super) fn output_gradient<S: Simd, const M: usize, const A: usize>(simd: S, 
 
 /// One point of a filter: a row of G times its values.
 #[inline(always)]
-pub(super) fn filter<S: Simd>(simd: S, row: [f32; 3], values: [S::f32s; 3]) -> S::f32s {
-    let first = simd.mul_f32s(simd.splat_f32s(row[0]), values[0]);
-    let second = simd.mul_add_e_f32s(simd.splat_f32s(row[1]), values[1], first);
-    simd.mul_add_e_f32s(simd.splat_f32s(row[2]), values[2], second)
+pub(super) fn filter<S: Simd, const K: usize>(simd: S, row: [f32; K], values: [S::f32s; K]) -> S::f32s {
+    let mut sum = simd.mul_f32s(simd.splat_f32s(row[0]), values[0]);
+    for s in 1..K {
+        sum = simd.mul_add_e_f32s(simd.splat_f32s(row[s]), values[s], sum);
+    }
+    sum
 }
 
 /// Gᵀm, of the gradient to a filter: all of [`filter`] the other way.
