@@ -43,7 +43,8 @@ impl<'a> Arbitrary<'a> for Case {
         let [c_in, c_out] = [c_in, c_out].map(|channels| (channels / groups).max(1) * groups);
         let shape = Conv2dShape { c_in, c_out, h, w, kernel, stride, padding, dilation, groups };
         // Winograd's way needs all of this at once.
-        let simple = Conv2dShape { kernel: [3; 2], stride: [1; 2], dilation: [1; 2], ..shape };
+        let side = if u.ratio(1, 3)? { 5 } else { 3 };
+        let simple = Conv2dShape { kernel: [side; 2], stride: [1; 2], dilation: [1; 2], ..shape };
         Ok(Self {
             shape: if u.ratio(1, 3)? { simple } else { shape },
             n: u.int_in_range(0..=3)?,
@@ -58,7 +59,7 @@ impl<'a> Arbitrary<'a> for Case {
 
     /// Shorter inputs are refused: what they leave out would be 0, the number of images too.
     fn size_hint(_: usize) -> (usize, Option<usize>) {
-        (29, Some(30))
+        (30, Some(31))
     }
 }
 

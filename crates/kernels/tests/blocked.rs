@@ -186,11 +186,11 @@ fn a_pool_behind_other_ways_is_refused() -> Result<(), ShapeError> {
 /// Several runs of tiles, on one thread and on more; no images.
 #[test]
 fn pools_behind_large_maps() -> Result<(), ShapeError> {
-    for (shape, n) in [(square(20, 70, 61, 3), 2), (square(64, 200, 14, 3), 1), (square(20, 20, 6, 3), 0)] {
+    for (shape, n) in [(square(20, 70, 61, 3), 2), (square(64, 200, 14, 3), 1), (square(20, 70, 31, 5), 2), (square(20, 20, 6, 3), 0)] {
         let case = Case { parts: [false, true], ..plain(shape, n) };
         let [h, w] = shape.output();
         let squares = Pool2dShape { c: shape.c_out, h, w, kernel: [2; 2], stride: [2; 2], padding: [0; 2], ceil_mode: false };
-        for method in [Method::Winograd(2), Method::Winograd(4)] {
+        for method in [Method::Winograd(2), Method::Winograd(4)].into_iter().take(if shape.kernel == [5; 2] { 1 } else { 2 }) {
             let apart = case.run(method, &mut Scratch::new())?.expect("it applies");
             let expected = pooled(squares, n, |layouts| Pool::max(squares, layouts), &apart)?;
             assert_eq!(case.run_pooled(method, &mut Scratch::new())?, Some(expected));
@@ -294,11 +294,14 @@ fn groups_of_whole_vectors_and_only_they() -> Result<(), ShapeError> {
 /// Larger cases: several slabs, several runs of tiles, all channels of a block of weights.
 #[test]
 fn large_maps() -> Result<(), ShapeError> {
-    for (shape, n) in [(square(20, 70, 60, 3), 2), (square(300, 17, 9, 3), 3), (square(150, 40, 12, 1), 5), (square(140, 70, 27, 5), 2)] {
+    for (shape, n) in [(square(20, 70, 60, 3), 2), (square(300, 17, 9, 3), 3), (square(150, 40, 12, 1), 5), (square(140, 20, 27, 5), 1)] {
         let case = plain(shape, n);
         for method in [Method::Direct, Method::Winograd(2), Method::Winograd(4)] {
-            if let Some(y) = case.run(method, &mut Scratch::new())? {
-                assert_close("y", &y, &case.exact(), 40 * case.taps());
+            match case.run(method, &mut Scratch::new())? {
+                Some(y) => assert_close("y", &y, &case.exact(), 40 * case.taps()),
+                None => {
+                    assert!(shape.kernel == [1; 2] && method != Method::Direct || shape.kernel == [5; 2] && method == Method::Winograd(4))
+                }
             }
         }
     }

@@ -81,7 +81,8 @@ fn check(name: &str, shape: Conv2dShape, n: usize, seed: u64, scratch: &mut Scra
 
 /// Patches and sums of F(4×4) are some times larger than the values, and so are their rounding errors; see `errors_of_gradients`.
 fn may_be_winograd(shape: &Conv2dShape) -> bool {
-    shape.kernel == [3; 2] && shape.stride == [1; 2] && shape.dilation == [1; 2] && shape.groups == 1 && shape.c_in >= 8
+    let square = [[3; 2], [5; 2]].contains(&shape.kernel);
+    square && shape.stride == [1; 2] && shape.dilation == [1; 2] && shape.groups == 1 && shape.c_in.max(shape.c_out) >= 8
 }
 
 fn shapes() -> impl Strategy<Value = (Conv2dShape, usize)> {
@@ -112,12 +113,13 @@ proptest! {
     fn a_sweep_of_many_channels(
         channels in prop::array::uniform2(16usize..=50),
         side in prop::array::uniform2(1usize..=11),
+        kernel in prop::sample::select(vec![3usize, 5]),
         padding in prop::array::uniform2(0usize..=2),
         n in 1usize..=5,
         seed in 0u64..1000,
     ) {
         let shape = Conv2dShape {
-            c_in: channels[0], c_out: channels[1], h: side[0], w: side[1], kernel: [3; 2], stride: [1; 2], padding, dilation: [1; 2], groups: 1,
+            c_in: channels[0], c_out: channels[1], h: side[0], w: side[1], kernel: [kernel; 2], stride: [1; 2], padding, dilation: [1; 2], groups: 1,
         };
         prop_assume!(shape.check().is_ok());
         check("many channels", shape, n, seed, &mut Scratch::new()).map_err(|error| TestCaseError::fail(error.to_string()))?;

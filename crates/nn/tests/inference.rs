@@ -151,7 +151,8 @@ fn pools_behind_convolutions() -> cirio_nn::Result<()> {
     let network = |ceil_mode: bool| {
         let squares = || MaxPool2d(Pool2dConfig { ceil_mode, ..max_pool(2).0 });
         (0..3).fold(Layers::new([64, 96, 96]), |layers, stage| {
-            let layers = layers.then(format!("conv{stage}"), same(64, 3)).then(format!("bn{stage}"), batch_norm());
+            let layers =
+                layers.then(format!("conv{stage}"), same(64, if stage == 1 { 5 } else { 3 })).then(format!("bn{stage}"), batch_norm());
             layers.then(format!("relu{stage}"), Relu).then(format!("pool{stage}"), squares())
         })
     };

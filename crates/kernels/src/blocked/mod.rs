@@ -70,7 +70,7 @@ pub enum Packed<'a> {
 }
 
 impl Packed<'_> {
-    /// The weights behind a range, as many as it has or are left, that are wanted after so many calls for so many taps.
+    /// The weights behind a range, as many as it has or are left, which are wanted after `calls` calls of `accumulate`, each of `taps` taps.
     fn ahead(&self, range: &Range<usize>, calls: usize, taps: usize) -> Ahead {
         let next = range.end..(range.end + range.len()).min(self.len());
         match self {
@@ -256,7 +256,7 @@ impl Conv2d {
     /// The plan for a shape, maps in these layouts, and a method. `added` is the layout of maps that may be added.
     ///
     /// None where the method cannot do it: the input's margin is less than the padding, groups cut through channels that lie
-    /// side by side, the channels of the output or of what is added do not lie side by side, the shape is larger than lists should be long; for Winograd's way a kernel other than 3×3 and 5×5, tiles that it has not, a stride, a dilation, groups,
+    /// side by side, the channels of the output or of what is added do not lie side by side, the shape is larger than lists should be long; for Winograd's way a kernel other than 3×3 and 5×5, tiles of a size that it does not have for that kernel, a stride, a dilation, groups,
     /// or channels of the input that do not lie side by side; for channels by themselves such channels, or a filter that sees several; and for merged groups more than four to a vector.
     ///
     /// # Errors
@@ -404,7 +404,8 @@ fn best(shape: &Conv2dShape, cost: impl Fn(Method) -> f64) -> Method {
     std::iter::once(Method::Direct).chain(tiles).min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or(Method::Direct)
 }
 
-/// The best way to a gradient to the weights: they are read and written once for many images. Filters of 5×5 have no other than the direct one.
+/// The best way to a gradient to the weights: they are read and written once for many images. For filters of 5×5 it may be one
+/// that such a gradient has not, see [`WeightGradient`].
 fn best_method_of_gradient(shape: &Conv2dShape) -> Method {
     const MANY: usize = 16;
     best(shape, |method| seconds(shape, MANY, method))

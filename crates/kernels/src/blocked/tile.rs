@@ -22,21 +22,22 @@ pub(crate) use each;
 /// Filters that are computed together at most, with the longest vectors.
 pub(crate) const MOST_FILTERS: usize = 4 * 16;
 
-/// What is wanted next, and brought near while something else is computed: a line at each tap. Many of them at once would stand in the way of
-/// what is wanted now.
+/// What is wanted next, and brought near while something else is computed: a line at each tap, and so not all of it where taps are few. Many
+/// lines at once would stand in the way of what is wanted now.
 pub(crate) struct Ahead {
     next: *const u8,
-    /// Bytes of a call and of a tap.
+    /// Bytes from one call to the next.
     of_a_call: usize,
+    /// Bytes from one tap to the next.
     of_a_tap: usize,
 }
 
 impl Ahead {
-    /// Values that are wanted after so many calls of [`accumulate`] for so many taps.
+    /// Values that are wanted after `calls` calls of [`accumulate`], each of `taps` taps.
     #[inline(always)]
     pub(crate) fn new<T>(values: &[T], calls: usize, taps: usize) -> Self {
         let of_a_call = size_of_val(values) / calls.max(1);
-        Self { next: values.as_ptr().cast(), of_a_call, of_a_tap: of_a_call / taps.max(1) }
+        Self { next: values.as_ptr().cast(), of_a_call, of_a_tap: of_a_call.div_ceil(taps.max(1)) }
     }
 
     /// What the next call brings near.
@@ -52,13 +53,13 @@ impl Ahead {
 #[derive(Clone, Copy)]
 pub(crate) struct Lines {
     next: *const u8,
-    /// Bytes from a tap's line to the next one's. A line may come several times: that costs less than a branch and the registers that it
-    /// needs.
+    /// Bytes from a tap's line to the next one's. A line may come several times, or be passed over: that costs less than a branch and the
+    /// registers that it needs.
     step: usize,
 }
 
 impl Lines {
-    /// One that is near.
+    /// A line that is near already, so that nothing more comes.
     #[inline(always)]
     pub(crate) fn near(values: &[f32]) -> Self {
         Self { next: values.as_ptr().cast(), step: 0 }
@@ -129,7 +130,7 @@ pub(crate) unsafe fn add<S: Simd, const P: usize, const F: usize>(
     sums
 }
 
-/// Calls `$plan.$tiles::<S, pixels, half of them, vectors>($arguments)` for a number of vectors that is known only now. The
+/// Calls `$plan.$tiles::<S, pixels, fewer of them for the rest, vectors>($arguments)` for a number of vectors that is known only now. The
 /// numbers of pixels are such that their sums, the vectors and one value fit into the registers.
 macro_rules! for_vectors {
     ($vectors:expr, $plan:ident.$tiles:ident::<$simd:ty>($($argument:expr),*)) => {

@@ -35,7 +35,7 @@ pub(crate) struct WeightGradient {
     taps: Vec<u32>,
     farthest: usize,
     blocks: Vec<Block>,
-    /// F(4×4, 3×3) or F(2×2, 3×3), where that is faster.
+    /// F(4×4, 3×3) or F(2×2, 3×3), where that is faster; filters of another size have none.
     winograd: Option<WinogradSums>,
 }
 

@@ -247,11 +247,11 @@ impl Stage<'_> {
             fn with_simd<S: Simd>(self, simd: S) {
                 let Self(stage, tasks, tiles, step) = self;
                 for task in tasks {
-                    match (step, stage.plan.side, stage.plan.places()) {
-                        (Step::Input, _, 16) => stage.input::<S, 4>(simd, task),
+                    match (step, stage.plan.side, stage.plan.shape.kernel[0]) {
+                        (Step::Input, 2, 3) => stage.input::<S, 4>(simd, task),
                         (Step::Input, ..) => stage.input::<S, 6>(simd, task),
                         (Step::Product, ..) => stage.product(simd, task, tiles),
-                        (Step::Output, _, 16) => stage.output::<S, 2, 4>(simd, task),
+                        (Step::Output, 2, 3) => stage.output::<S, 2, 4>(simd, task),
                         (Step::Output, 2, _) => stage.output::<S, 2, 6>(simd, task),
                         (Step::Output, ..) => stage.output::<S, 4, 6>(simd, task),
                     }
@@ -305,6 +305,7 @@ impl Stage<'_> {
     }
 
     #[inline(always)]
+    #[allow(clippy::too_many_arguments)] // all of them change from call to call
     fn some<S: Simd, const P: usize, const F: usize>(
         &self,
         simd: S,

@@ -20,7 +20,7 @@ const GROUPS: usize = 2;
 /// Floats of a group's images, at most: its maps, some times as many floats, stay near a core.
 const IMAGES: usize = 1 << 16;
 
-/// Channels and filters that fill vectors when they lie side by side: then that is as fast, and 3×3 filters can go by Winograd's way.
+/// Channels and filters that fill vectors when they lie side by side: then that is as fast, and 3×3 or 5×5 filters can go by Winograd's way.
 const MANY_CHANNELS: usize = 16;
 
 /// A chain of layers, and the plans that no thread is using.
@@ -335,9 +335,9 @@ mod tests {
         let n = 2 * abreast::images();
         for [h, w] in [[12, 12], [13, 20], [13, 20]] {
             network.forward(&Tensor::zeros((n, 1, h, w), DType::F32, &Device::Cpu)?, [n, 1, h, w])?.expect("they go abreast");
-            // One for each thread that took part.
+            // One for each of the two groups of images at most.
             let idle = network.idle();
-            assert!(!idle.is_empty() && idle.iter().all(|plan| plan.image == [1, h, w]));
+            assert!((1..=2).contains(&idle.len()) && idle.iter().all(|plan| plan.image == [1, h, w]));
         }
         Ok(())
     }

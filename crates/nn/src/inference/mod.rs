@@ -18,7 +18,7 @@ use graph::Graph;
 /// plain chain of layers they lie side by side. Later passes over as many images of the same size allocate little but their result; another size only
 /// makes a new plan. On other devices and in other types the network's layers run as they are.
 ///
-/// Its answers differ from the network's by rounding: sums are taken in another order, and 3×3 filters may go by Winograd's way. An image's may
+/// Its answers differ from the network's by rounding: sums are taken in another order, and 3×3 and 5×5 filters may go by Winograd's way. An image's may
 /// differ so, too, with the number of images beside it, never with the number of threads.
 /// Several threads can use it at the same time: each pass that runs beside another has its own plan and memory, the weights are shared.
 pub struct Inference {

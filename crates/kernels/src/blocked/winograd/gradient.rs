@@ -43,7 +43,7 @@ pub(crate) struct WinogradSums {
 impl WinogradSums {
     /// With tiles of `side` = 2 or 4 pixels a side, for filters of 3×3; see [`Winograd::new`].
     pub(in super::super) fn new(shape: Conv2dShape, side: usize, input: Maps, output: Maps) -> Option<Self> {
-        let plan = Winograd::new(shape, side, [input, output], false).filter(|plan| plan.shape.kernel == [3; 2])?;
+        let plan = (shape.kernel == [3; 2]).then(|| Winograd::new(shape, side, [input, output], false))??;
         let most = (RUN / (plan.places() * (plan.wide() + plan.filters()))).max(TILES);
         let offsets = (0..most).map(|tile| (tile * simd::lanes()) as u32).collect();
         Some(Self { plan, offsets })
