@@ -117,6 +117,21 @@ fn classes_and_the_number_of_detections() {
     fails(&[&flags[..], &["--top", "3"]].concat(), 2, &["--top is for classifiers", "maskrcnn_resnet18_fpn"]);
 }
 
+/// Masks change the order of what `maskrcnn_small` finds, and the first are taken behind that.
+#[test]
+fn the_first_detections_are_the_first_of_all() {
+    let scene = "examples/images/scene.png";
+    let found = |most: &str| {
+        let flags = ["predict", scene, "--model", "maskrcnn_small", "--score", "0.02", "--max-detections", most, "--json"];
+        objects(&json(&flags)).to_vec()
+    };
+    let all = found("100");
+    assert!(all.len() > 8, "{all:?}");
+    for most in (1..all.len()).step_by(3) {
+        assert_eq!(found(&most.to_string()), all[..most], "{most}");
+    }
+}
+
 #[test]
 fn pictures_get_the_size_that_a_run_was_trained_with() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -190,7 +190,10 @@ fn pools_behind_large_maps() -> Result<(), ShapeError> {
         let case = Case { parts: [false, true], ..plain(shape, n) };
         let [h, w] = shape.output();
         let squares = Pool2dShape { c: shape.c_out, h, w, kernel: [2; 2], stride: [2; 2], padding: [0; 2], ceil_mode: false };
-        for method in [Method::Winograd(2), Method::Winograd(4)].into_iter().take(if shape.kernel == [5; 2] { 1 } else { 2 }) {
+        for method in [Method::Winograd(2), Method::Winograd(4)] {
+            if (shape.kernel, method) == ([5; 2], Method::Winograd(4)) {
+                continue;
+            }
             let apart = case.run(method, &mut Scratch::new())?.expect("it applies");
             let expected = pooled(squares, n, |layouts| Pool::max(squares, layouts), &apart)?;
             assert_eq!(case.run_pooled(method, &mut Scratch::new())?, Some(expected));

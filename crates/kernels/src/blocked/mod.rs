@@ -404,8 +404,8 @@ fn best(shape: &Conv2dShape, cost: impl Fn(Method) -> f64) -> Method {
     std::iter::once(Method::Direct).chain(tiles).min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or(Method::Direct)
 }
 
-/// The best way to a gradient to the weights: they are read and written once for many images. For filters of 5×5 it may be one
-/// that such a gradient has not, see [`WeightGradient`].
+/// The best way to a gradient to the weights: they are read and written once for many images. Filters of 5×5 go directly
+/// where this says Winograd's way, which has no such gradient for them.
 fn best_method_of_gradient(shape: &Conv2dShape) -> Method {
     const MANY: usize = 16;
     best(shape, |method| seconds(shape, MANY, method))

@@ -1,8 +1,8 @@
 //! Convolution with 3×3 or 5×5 filters and stride 1 by fewer multiplications (Lavin & Gray, "Fast algorithms for convolutional neural
 //! networks", 2016; the minimal filtering algorithms of Winograd 1980).
 //!
-//! A tile of M×M outputs needs a patch of A×A inputs, A = M + K − 1 for filters of K×K. Patches and filters are transformed, multiplied place by place -
-//! for each of the A² places a product of matrices (tiles × channels) · (channels × filters) - and the sums are transformed back:
+//! A tile of M×M outputs needs a patch of A×A inputs, A = M + K − 1 for filters of K×K. Patches and filters are transformed, multiplied
+//! place by place - for each of the A² places a product of matrices (tiles × channels) · (channels × filters) - and the sums are transformed back:
 //! A² multiplications for M² outputs where the plain way takes K²·M². Rounding errors grow with A; M is 2 here, or 4 for filters of 3×3, so
 //! that a tile is made of whole squares of 2×2 pixels, whose largest values may be all that is written.
 #![allow(unsafe_code)] // the innermost loops read without checks; threads write parts of one output
